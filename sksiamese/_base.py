@@ -1,0 +1,521 @@
+"""What the estimators share: parameters, checks, training (layer 3)."""
+
+import math
+import os
+import warnings
+from numbers import Integral, Real
+
+import numpy as np
+from sklearn.base import (
+    BaseEstimator,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+)
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import column_or_1d
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_consistent_length
+from torch import nn
+
+from sksiamese._batches import ResidentData
+from sksiamese._build import make_module
+from sksiamese._device import isolated_random_state, resolve_device
+from sksiamese._net import make_net
+from sksiamese._validation import (
+    Interval,
+    StrOptions,
+    check_images,
+    check_is_fitted,
+    check_pairs,
+    fit_context,
+)
+from sksiamese.losses import LOSSES
+from sksiamese.mining import MINING
+from sksiamese.pairs import hold_out
+
+# Images whose pairs are scored after each epoch, and to judge a collapse.
+_N_SCORED = 512
+# Root-mean-square distance from the mean embedding, relative to their length, under
+# which embeddings count as collapsed.
+_COLLAPSED = 0.01
+# Pair AUC that counts as chance when no epoch exceeds it.
+_CHANCE = 0.55
+
+
+def _has_learned_head(estimator):
+    """Whether the loss scores pairs with weights of its own."""
+    loss = estimator.loss
+    if isinstance(loss, str):
+        return loss.startswith("logistic")
+    return hasattr(loss, "pair_logit")
+
+
+class BaseSiamese(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+    """Base of the siamese estimators; see :class:`SiameseEmbedder` for the parameters.
+
+    A subclass may override ``_fit_head``, called with the network trained.
+    """
+
+    _parameter_constraints = {
+        "backbone": [str, callable],
+        "weights": [None, str, os.PathLike],
+        "trainable": [
+            StrOptions({"all", "head"}),
+            Interval(Integral, 1, None, closed="left"),
+        ],
+        "embedding_dim": [None, Interval(Integral, 1, None, closed="left")],
+        "normalize": ["boolean"],
+        "loss": [StrOptions(set(LOSSES)), nn.Module],
+        "margin": [Interval(Real, 0, None, closed="neither")],
+        "mining": [StrOptions(set(MINING))],
+        "image_shape": [None, tuple, list],
+        "image_size": [None, Interval(Integral, 1, None, closed="left"), tuple, list],
+        "augment": [None, StrOptions({"auto"}), callable],
+        "classes_per_batch": [
+            StrOptions({"auto"}),
+            Interval(Integral, 2, None, closed="left"),
+        ],
+        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "max_epochs": [
+            StrOptions({"auto"}),
+            Interval(Integral, 1, None, closed="left"),
+        ],
+        "lr": [Interval(Real, 0, None, closed="neither")],
+        "weight_decay": [Interval(Real, 0, None, closed="left")],
+        "lr_schedule": [StrOptions({"one_cycle", "cosine", "constant"})],
+        "early_stopping": ["boolean"],
+        "validation_fraction": [Interval(Real, 0, 1, closed="left")],
+        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
+        "device": [str],
+        "precision": [StrOptions({"auto", "float32", "bfloat16"})],
+        "random_state": ["random_state"],
+        "warm_start": ["boolean"],
+        "callbacks": [None, list],
+        "net_params": [None, dict],
+        "verbose": ["verbose"],
+    }
+
+    def __init__(
+        self,
+        backbone="auto",
+        *,
+        weights=None,
+        trainable="all",
+        embedding_dim=None,
+        normalize=True,
+        loss="contrastive",
+        margin=1.0,
+        mining="all",
+        image_shape=None,
+        image_size=None,
+        augment="auto",
+        classes_per_batch="auto",
+        batch_size=128,
+        max_epochs="auto",
+        lr=3e-3,
+        weight_decay=1e-2,
+        lr_schedule="one_cycle",
+        early_stopping=False,
+        validation_fraction=0.1,
+        n_iter_no_change=5,
+        device="auto",
+        precision="auto",
+        random_state=None,
+        warm_start=False,
+        callbacks=None,
+        net_params=None,
+        verbose=0,
+    ):
+        self.backbone = backbone
+        self.weights = weights
+        self.trainable = trainable
+        self.embedding_dim = embedding_dim
+        self.normalize = normalize
+        self.loss = loss
+        self.margin = margin
+        self.mining = mining
+        self.image_shape = image_shape
+        self.image_size = image_size
+        self.augment = augment
+        self.classes_per_batch = classes_per_batch
+        self.batch_size = batch_size
+        self.max_epochs = max_epochs
+        self.lr = lr
+        self.weight_decay = weight_decay
+        self.lr_schedule = lr_schedule
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.device = device
+        self.precision = precision
+        self.random_state = random_state
+        self.warm_start = warm_start
+        self.callbacks = callbacks
+        self.net_params = net_params
+        self.verbose = verbose
+
+    # --- public methods --------------------------------------------------------------
+
+    @fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y, groups=None):
+        """Train the network on labelled images.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, height, width), (n, height, width, n_channels) or \
+(n, n_features)
+            Images, channels last, of any numeric dtype; or rows, which are images if
+            ``image_shape`` is set and feature vectors otherwise.
+
+        y : array-like of shape (n,)
+            Class labels.
+
+        groups : array-like of shape (n,) or None, default=None
+            Group, such as the patient, of each image. Images held out for validation
+            and calibration then come from groups that do not train.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            If ``X``, ``y`` or parameters do not fit together; the message names the
+            one and the remedy.
+        """
+        warm = self.warm_start and hasattr(self, "net_")
+        X, y = self._check_training_data(X, y, reset=not warm)
+        if groups is not None:
+            groups = column_or_1d(groups)
+            check_consistent_length(X, groups)
+        labels, codes = np.unique(y, return_inverse=True)
+        self._check_trainable(labels, np.bincount(codes))
+        if not warm:
+            self._known_labels = labels
+        codes = self._encode(y)
+        seed = self._draw_seed()
+        train, held_out = hold_out(
+            codes, self.validation_fraction, groups=groups, random_state=seed
+        )
+        self._train(X, codes, train, held_out, seed)
+        self._fit_head(X, y, train, held_out, seed)
+        return self
+
+    @fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X, y):
+        """Train one pass over a chunk of labelled images.
+
+        The first call sets the network up as ``fit`` does; further calls go on with the
+        same optimizer, at a constant learning rate. Nothing is held out, so there is no
+        validation score. Each chunk needs images of two classes, several of each.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, ...)
+            Images or rows, as in :meth:`fit`.
+
+        y : array-like of shape (n,)
+            Class labels; they may differ from call to call.
+
+        Returns
+        -------
+        self : object
+            The estimator.
+        """
+        first = not hasattr(self, "net_")
+        X, y = self._check_training_data(X, y, reset=first)
+        labels, codes = np.unique(y, return_inverse=True)
+        self._check_trainable(labels, np.bincount(codes))
+        if first:
+            self._known_labels = labels[:0]
+        data = ResidentData(X, self._encode(y), device=resolve_device(self.device))
+        seed = self._draw_seed() + (0 if first else len(self.net_.history))
+        with isolated_random_state(seed, data.device):
+            if first or not self._streaming:
+                self._start_stream(X, data, seed)
+            self.net_.batch_seed = seed
+            self.net_.partial_fit(data)
+        self._record_training()
+        return self
+
+    def transform(self, X):
+        """Embed images.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, ...)
+            Images or rows of the shape seen in :meth:`fit`.
+
+        Returns
+        -------
+        embeddings : float32 ndarray of shape (n, embedding_dim)
+            Embeddings; of unit length if ``normalize=True``. Samples of one class lie
+            close together in Euclidean distance.
+        """
+        check_is_fitted(self)
+        return self.net_.embed(check_images(self, X, reset=False))
+
+    def pair_distance(self, pairs):
+        """Distance between the embeddings of the two members of each pair.
+
+        Parameters
+        ----------
+        pairs : array-like of shape (n_pairs, 2, ...) or tuple of two array-likes
+            Pairs of images, as one array or as their first and second members.
+
+        Returns
+        -------
+        distances : float32 ndarray of shape (n_pairs,)
+            Euclidean distances, >= 0, at most 2 if ``normalize=True``; smaller is
+            closer.
+        """
+        first, second = self._embed_pairs(pairs)
+        return np.linalg.norm(first - second, axis=1)
+
+    def pair_score(self, pairs):
+        """Similarity of the two members of each pair: the negative distance.
+
+        Parameters
+        ----------
+        pairs : array-like of shape (n_pairs, 2, ...) or tuple of two array-likes
+            Pairs of images, as in :meth:`pair_distance`.
+
+        Returns
+        -------
+        scores : float32 ndarray of shape (n_pairs,)
+            Scores, <= 0; larger is closer, as scikit-learn's metrics expect.
+        """
+        return -self.pair_distance(pairs)
+
+    @available_if(_has_learned_head)
+    def pair_proba(self, pairs):
+        """Probability that the two members of each pair are of one class.
+
+        Available with a loss that learns a head, as ``loss="logistic"`` does.
+
+        Parameters
+        ----------
+        pairs : array-like of shape (n_pairs, 2, ...) or tuple of two array-likes
+            Pairs of images, as in :meth:`pair_distance`.
+
+        Returns
+        -------
+        proba : float32 ndarray of shape (n_pairs,)
+            Probabilities of "same class", if that were as frequent as "different".
+        """
+        return self.net_.pair_proba(*self._embed_pairs(pairs))
+
+    # --- checks ----------------------------------------------------------------------
+
+    def _check_training_data(self, X, y, *, reset):
+        """Check images and labels, which say more than parameters, then those."""
+        if y is None:
+            raise ValueError(
+                f"{type(self).__name__} requires y to be passed, but the target y is"
+                " None: it learns from labelled images."
+            )
+        X = check_images(self, X, reset=reset)
+        y = column_or_1d(y, warn=True)
+        check_consistent_length(X, y)
+        check_classification_targets(y)
+        return X, y
+
+    def _check_trainable(self, labels, counts):
+        """Check that batches of pairs can be formed."""
+        if len(labels) < 2:
+            raise ValueError(
+                f"y has {len(labels)} class, {labels[0]!r}: pairs of two classes are"
+                " needed to learn from, so pass images of at least two classes."
+            )
+        if counts.max() < 2:
+            raise ValueError(
+                "No class in y has two images, so there is no pair of one class to"
+                " learn from: add images, or embed with a trained model and enroll"
+                " these."
+            )
+        wanted = 2 if self.classes_per_batch == "auto" else self.classes_per_batch
+        wanted = min(wanted, len(labels))
+        if self.batch_size < 2 * wanted:
+            raise ValueError(
+                f"batch_size={self.batch_size} cannot hold two images of each of"
+                f" {wanted} classes: set it to {2 * wanted} or more, or lower"
+                " classes_per_batch."
+            )
+        single = labels[counts == 1]
+        if len(single):
+            shown = ", ".join(map(str, single[:5])) + (
+                ", ..." if single[5:].size else ""
+            )
+            warnings.warn(
+                f"Classes with one image: {shown}. They have no pair of their own and"
+                " train as negatives only.",
+                UserWarning,
+                stacklevel=3,
+            )
+
+    def _encode(self, y):
+        """Give labels numbers in the order in which they were first seen.
+
+        The numbers stay as they are when labels are added, for losses with weights of
+        their own for each class.
+        """
+        new = np.setdiff1d(y, self._known_labels)
+        self._known_labels = np.concatenate([self._known_labels, new])
+        order = np.argsort(self._known_labels)
+        return order[np.searchsorted(self._known_labels, y, sorter=order)]
+
+    def _draw_seed(self):
+        """Seed of one fit; drawn without touching a global generator."""
+        if isinstance(self.random_state, np.random.RandomState):
+            return int(self.random_state.randint(2**31))
+        return int(np.random.default_rng(self.random_state).integers(2**31))
+
+    # --- training --------------------------------------------------------------------
+
+    def _train(self, X, codes, train, held_out, seed):
+        """Build the network, or go on with it, and train it."""
+        device = resolve_device(self.device)
+        data = ResidentData(X, codes, rows=train, device=device)
+        scored = self._choose_scored(codes, held_out, seed)
+        if self.early_stopping and not len(scored):
+            raise ValueError(
+                "early_stopping=True needs held-out pairs, but fewer than two classes"
+                f" can spare two images at validation_fraction="
+                f"{self.validation_fraction}: raise it or set early_stopping=False."
+            )
+        with isolated_random_state(seed, device):
+            if self.warm_start and hasattr(self, "net_"):
+                module, criterion = self.net_.module_, self.net_.criterion_
+            else:
+                module, criterion = self._make_module(X, train)
+            self.net_ = make_net(
+                module,
+                criterion,
+                data,
+                epochs=self._count_epochs(len(train)),
+                validation=(X[scored], codes[scored]) if len(scored) else None,
+                seed=seed,
+                params=self.get_params(deep=False),
+            )
+            self.net_.partial_fit(data)
+        self._streaming = False
+        self._record_training()
+        if self.net_.interrupted_:
+            warnings.warn(
+                f"Training was interrupted after {self.n_iter_} of"
+                f" {self.net_.max_epochs} epochs; the estimator keeps what it had"
+                " learned.",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
+        else:
+            self._warn_of_failure(X, train)
+
+    def _start_stream(self, X, data, seed):
+        """Make ``net_`` ready for single passes of which nobody knows how many come."""
+        if hasattr(self, "net_"):
+            module, criterion = self.net_.module_, self.net_.criterion_
+        else:
+            module, criterion = self._make_module(X, np.arange(len(X)))
+        params = self.get_params(deep=False)
+        params.update(lr_schedule="constant", early_stopping=False)
+        self.net_ = make_net(
+            module, criterion, data, epochs=1, seed=seed, params=params
+        )
+        self._streaming = True
+
+    def _make_module(self, X, rows):
+        """Build the untrained network and the loss."""
+        params = self.get_params(deep=False)
+        module, criterion, self._n_features_out = make_module(
+            params, self.image_shape_, X, rows
+        )
+        return module, criterion
+
+    def _count_epochs(self, n_samples):
+        """Count the passes over the training set."""
+        if self.max_epochs == "auto":
+            return 10 + math.ceil(40_000 / n_samples)
+        return self.max_epochs
+
+    @staticmethod
+    def _choose_scored(codes, held_out, seed):
+        """Choose held-out rows, whole classes alike, whose pairs are scored."""
+        rng = np.random.default_rng(seed)
+        shuffled = rng.permutation(held_out)
+        classes = rng.permutation(np.unique(codes[held_out]))
+        share = max(2, _N_SCORED // max(1, len(classes)))
+        parts = [shuffled[codes[shuffled] == c][:share] for c in classes]
+        parts = [part for part in parts if len(part) > 1][: _N_SCORED // 2]
+        if len(parts) < 2:
+            return held_out[:0]
+        return np.sort(np.concatenate(parts)[:_N_SCORED])
+
+    def _record_training(self):
+        """Set ``history_`` and ``n_iter_`` from the network's own records."""
+        names = {
+            "loss": "train_loss",
+            "positive_distance": "positive_distance",
+            "negative_distance": "negative_distance",
+            "validation_score": "valid_score",
+            "seconds": "dur",
+        }
+        # The last record is incomplete after Ctrl-C.
+        epochs = [r for r in self.net_.history if "dur" in r]
+        self.n_iter_ = len(epochs)
+        self.history_ = {
+            name: [record.get(key, float("nan")) for record in epochs]
+            for name, key in names.items()
+        }
+
+    def _warn_of_failure(self, X, train):
+        """Say so when the embeddings collapsed or tell nothing apart."""
+        step = max(1, len(train) // _N_SCORED)
+        embeddings = self.net_.embed(X[train[::step]]).astype(np.float64)
+        spread = np.sqrt(embeddings.var(axis=0).sum())
+        scale = np.sqrt(np.square(embeddings).sum(axis=1).mean())
+        advice = (
+            "Try a lower lr, a larger or smaller margin, mining='all',"
+            " loss='supervised_contrastive' or larger batches, and check that y belongs"
+            " to X."
+        )
+        if spread <= _COLLAPSED * scale:
+            warnings.warn(
+                f"The embeddings collapsed to a point: their spread is {spread:.2g} at"
+                f" a length of {scale:.2g}, so distances mean nothing. {advice}",
+                ConvergenceWarning,
+                stacklevel=4,
+            )
+            return
+        scores = self.history_["validation_score"]
+        if not np.isnan(scores).all() and np.nanmax(scores) < _CHANCE:
+            warnings.warn(
+                "The validation score stayed at chance: the area under the ROC curve of"
+                f" held-out pairs never exceeded {np.nanmax(scores):.3f} (chance is"
+                f" 0.5). {advice}",
+                ConvergenceWarning,
+                stacklevel=4,
+            )
+
+    def _fit_head(self, X, y, train, held_out, seed):
+        """Build on the trained embedding; the embedder has nothing to build."""
+
+    def _embed_pairs(self, pairs):
+        """Embeddings of the first and the second members of pairs."""
+        check_is_fitted(self)
+        return tuple(self.transform(members) for members in check_pairs(pairs))
+
+    # --- scikit-learn ----------------------------------------------------------------
+
+    def __sklearn_is_fitted__(self):
+        return hasattr(self, "net_")
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.target_tags.required = True
+        tags.transformer_tags.preserves_dtype = ["float32"]
+        tags.input_tags.three_d_array = True
+        return tags

@@ -1,0 +1,187 @@
+"""Class-balanced batches over one resident array (layer 1: torch and NumPy only)."""
+
+import math
+import warnings
+
+import numpy as np
+import torch
+
+
+class ResidentData:
+    """Images and labels from which a batch is taken by one index operation.
+
+    On the CPU the caller's array itself is indexed, whatever its type, so a
+    memory-mapped file is read batch by batch. On an accelerator the array is copied
+    there once if it takes no more than half of the free memory; otherwise each batch
+    is.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n, ...)
+        Raw images or feature vectors.
+
+    y : int64 ndarray of shape (n,) or None, default=None
+        Encoded labels.
+
+    rows : int64 ndarray of shape (n_used,) or None, default=None
+        Rows of the array that the data set consists of; None takes all.
+
+    device : str or torch.device, default="cpu"
+        Where the batches are wanted.
+
+    Attributes
+    ----------
+    labels : int64 ndarray of shape (n_used,) or None
+        Labels of the data set.
+
+    sample_values : int
+        Values in one sample.
+    """
+
+    def __init__(self, X, y=None, *, rows=None, device="cpu"):
+        self.device = torch.device(device)
+        self.sample_values = math.prod(X.shape[1:])
+        self.rows = rows
+        self.labels = y if y is None or rows is None else y[rows]
+        self.X = X
+        self.y = None if y is None else torch.as_tensor(y, device=self.device)
+        if self.device.type == "cuda":
+            free, _ = torch.cuda.mem_get_info(self.device)
+            if X.nbytes < free // 2:
+                self.X = _as_tensor(X).to(self.device)
+
+    def __len__(self):
+        return len(self.X) if self.rows is None else len(self.rows)
+
+    def take(self, rows):
+        """Take a batch.
+
+        Parameters
+        ----------
+        rows : slice or int64 ndarray of shape (n_batch,)
+            Rows of the batch, counted within the data set.
+
+        Returns
+        -------
+        x : Tensor of shape (n_batch, ...)
+            Raw values on the device, in the array's own dtype.
+
+        labels : int64 Tensor of shape (n_batch,) or None
+            Encoded labels.
+        """
+        if self.rows is not None:
+            rows = self.rows[rows]
+        if isinstance(rows, np.ndarray) and self.device.type != "cpu":
+            rows_there = torch.from_numpy(rows).to(self.device, non_blocking=True)
+        else:
+            rows_there = rows
+        if isinstance(self.X, torch.Tensor):
+            x = self.X[rows_there]
+        else:
+            x = _as_tensor(self.X[rows]).to(self.device, non_blocking=True)
+        return x, None if self.y is None else self.y[rows_there]
+
+
+def _as_tensor(X):
+    """View an array as a tensor, also one that may not be written to."""
+    if not X.dtype.isnative:
+        X = X.astype(X.dtype.newbyteorder("="))
+    with warnings.catch_warnings():
+        # The library never writes to its inputs, which is what torch warns about.
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writ")
+        return torch.from_numpy(np.ascontiguousarray(X))
+
+
+class ClassBalancedBatches:
+    """Batches of P classes x K images, anew in each epoch.
+
+    The images of a class are drawn without replacement until all were used, then
+    shuffled again; classes take turns in the same way. A class with fewer than K images
+    repeats some of them, except one with a single image: it has no positive and joins
+    a batch once. At most half of a batch's classes are such ones.
+
+    Parameters
+    ----------
+    labels : int ndarray of shape (n,)
+        Class of each row.
+
+    batch_size : int
+        Upper bound on the images of a batch.
+
+    classes_per_batch : int or "auto", default="auto"
+        P. ``"auto"`` takes all classes, but leaves room for four images of each.
+
+    random_state : numpy.random.Generator
+        Source of randomness, advanced by each epoch.
+
+    Attributes
+    ----------
+    n_classes_, n_images_ : int
+        P and K as used.
+
+    Notes
+    -----
+    One pass has ``ceil(n / (P * K))`` batches, as many as a shuffled pass would.
+    """
+
+    def __init__(self, labels, batch_size, classes_per_batch="auto", *, random_state):
+        labels = np.asarray(labels)
+        order = np.argsort(labels, kind="stable")
+        rows = np.split(order, np.flatnonzero(np.diff(labels[order])) + 1)
+        if classes_per_batch == "auto":
+            classes_per_batch = max(2, batch_size // 4)
+        self.n_classes_ = min(classes_per_batch, len(rows))
+        self.n_images_ = batch_size // self.n_classes_
+        self.n_batches = math.ceil(len(labels) / (self.n_classes_ * self.n_images_))
+        self.rng = random_state
+        paired = [r for r in rows if len(r) > 1]
+        single = [r for r in rows if len(r) == 1]
+        share = round(self.n_classes_ * len(single) / len(rows))
+        n_single = min(share, self.n_classes_ // 2)
+        n_paired = min(self.n_classes_ - n_single, len(paired))
+        self.decks = [_Deck(r, self.rng) for r in paired]
+        self.paired_turns = _Deck(np.arange(len(paired)), self.rng), n_paired
+        self.single_turns = (
+            (_Deck(np.concatenate(single), self.rng), n_single) if n_single else None
+        )
+
+    def __len__(self):
+        return self.n_batches
+
+    def __iter__(self):
+        """Yield the rows of each batch of one pass, int64 arrays."""
+        turns, n_paired = self.paired_turns
+        for _ in range(self.n_batches):
+            parts = [self.decks[c].draw(self.n_images_) for c in turns.draw(n_paired)]
+            if self.single_turns is not None:
+                singles, n_single = self.single_turns
+                parts.append(singles.draw(n_single))
+            yield np.concatenate(parts)
+
+
+class _Deck:
+    """Cards drawn without replacement, shuffled again when they run out.
+
+    Within one draw no card repeats unless the draw is larger than the deck.
+    """
+
+    def __init__(self, cards, rng):
+        self.cards = cards
+        self.rng = rng
+        self.left = cards[:0]
+
+    def draw(self, count):
+        """Draw the next cards."""
+        drawn = self.left[:count]
+        self.left = self.left[count:]
+        while len(drawn) < count:
+            fresh = self.rng.permutation(self.cards)
+            if len(drawn) and count <= len(fresh):
+                # Cards of the last deck go to the end, to be drawn next time.
+                fresh = np.concatenate(
+                    [fresh[~np.isin(fresh, drawn)], fresh[np.isin(fresh, drawn)]]
+                )
+            missing = count - len(drawn)
+            drawn = np.concatenate([drawn, fresh[:missing]])
+            self.left = fresh[missing:]
+        return drawn

@@ -1,0 +1,101 @@
+"""From an estimator's parameters to an untrained network and its loss (layer 2)."""
+
+from numbers import Integral
+
+import numpy as np
+
+from sksiamese._module import EmbeddingNet
+from sksiamese._preprocess import Preprocess, measure_statistics
+from sksiamese._validation import check_size, input_shape
+from sksiamese.augment import make_augmentation
+from sksiamese.backbones import (
+    make_backbone,
+    pretrained_statistics,
+    uses_pretrained_weights,
+)
+from sksiamese.losses import make_loss
+
+
+def make_module(params, image_shape, X, rows):
+    """Build the network, from preprocessing to unit length, and the loss.
+
+    Parameters
+    ----------
+    params : dict
+        The estimator's parameters.
+
+    image_shape : tuple of int
+        Shape of one sample.
+
+    X : ndarray of shape (n, *image_shape)
+        Raw values.
+
+    rows : int64 ndarray
+        Rows to train on, whose mean and deviation standardise the input.
+
+    Returns
+    -------
+    module : EmbeddingNet
+        Untrained network.
+
+    criterion : Module
+        Loss.
+
+    embedding_dim : int
+        Length of the embeddings.
+    """
+    is_image = len(image_shape) > 1
+    image_size = _check_image_size(params["image_size"], is_image)
+    backbone, weights = params["backbone"], params["weights"]
+    pretrained = uses_pretrained_weights(backbone, weights)
+    to_rgb = pretrained and is_image and image_shape[2:] in ((), (1,))
+    network, embedding_dim = make_backbone(
+        backbone,
+        input_shape(image_shape, image_size=image_size, to_rgb=to_rgb),
+        embedding_dim=params["embedding_dim"],
+        weights=weights,
+    )
+    if pretrained:
+        statistics = _scale_statistics(X, *pretrained_statistics(backbone, weights))
+    else:
+        statistics = measure_statistics(X, rows)
+    module = EmbeddingNet(
+        Preprocess(*statistics, image_size=image_size, to_rgb=to_rgb),
+        network,
+        augmentation=make_augmentation(params["augment"], is_image=is_image),
+        normalize=params["normalize"],
+        trainable=params["trainable"],
+    )
+    criterion = make_loss(
+        params["loss"],
+        embedding_dim=embedding_dim,
+        margin=params["margin"],
+        mining=params["mining"],
+    )
+    return module, criterion, embedding_dim
+
+
+def _check_image_size(image_size, is_image):
+    """Height and width to resize to, or None."""
+    if image_size is None:
+        return None
+    if not is_image:
+        raise ValueError(
+            f"image_size={image_size!r} resizes images, but X holds feature vectors:"
+            " set image_shape if its rows are flattened images."
+        )
+    if isinstance(image_size, Integral):
+        return int(image_size), int(image_size)
+    return check_size("image_size", image_size, (2,))
+
+
+def _scale_statistics(X, mean, std):
+    """Statistics for values in [0, 1], in the unit of X."""
+    white = 1.0 if X.dtype.kind == "f" else 65535 if X.dtype == np.uint16 else 255
+    low, high = X.min(), X.max()
+    if low < 0 or high > white:
+        raise ValueError(
+            f"X ranges from {low:.4g} to {high:.4g}, but pretrained weights expect"
+            f" {X.dtype} images between 0 and {white}: pass uint8 images, or scale X."
+        )
+    return np.multiply(mean, white), np.multiply(std, white)

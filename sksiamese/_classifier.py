@@ -1,0 +1,517 @@
+"""SiameseClassifier: classes by distance in the learned embedding (layer 4)."""
+
+from numbers import Integral
+
+import numpy as np
+from scipy.special import softmax
+from sklearn.base import ClassifierMixin
+
+from sksiamese._base import BaseSiamese
+from sksiamese._decision import fit_temperature, make_head
+from sksiamese._validation import (
+    HasMethods,
+    Interval,
+    StrOptions,
+    check_images,
+    check_is_fitted,
+    fit_context,
+)
+from sksiamese.metrics import expected_calibration_error
+
+
+class SiameseClassifier(ClassifierMixin, BaseSiamese):
+    """Classify images by their distance to known ones in a learned embedding.
+
+    A siamese network is trained on pairs that are formed within each batch: images of
+    one class are pulled together, images of different classes pushed apart. An image is
+    then given the class of the nearest prototype, of its nearest neighbours, or that
+    which any scikit-learn classifier predicts from its embedding. Images of known and
+    of new classes can be added without training by :meth:`enroll`.
+
+    Parameters
+    ----------
+    backbone : str, Module, class or callable, default="auto"
+        Network that makes the embedding. ``"auto"`` is ``"conv"`` for images and
+        ``"mlp"`` for feature vectors. Other names are those of
+        :func:`sksiamese.backbones.list_backbones`: small published networks and every
+        classification model of torchvision. A module, which is copied, or a class or
+        callable that returns one, maps float32 tensors of shape
+        ``(n, n_channels, height, width)`` to ``(n, embedding_dim)``.
+
+    weights : str, path-like or None, default=None
+        Weights to start from: a name of torchvision's weights for that backbone,
+        ``"DEFAULT"`` for the best of them, or the path of a state dict. Pretrained
+        torchvision weights bring their own normalisation; images must then be ``uint8``
+        or lie in [0, 1].
+
+    trainable : {"all", "head"} or int, default="all"
+        Layers that train. An int k trains the last k convolutions or linear layers;
+        ``"head"`` is 1. What comes before is frozen, statistics of batch normalisation
+        included.
+
+    embedding_dim : int or None, default=None
+        Length of the embedding. None takes the backbone's own: 64, or that of the
+        published network.
+
+    normalize : bool, default=True
+        Scale embeddings to unit length, so that distances lie between 0 and 2.
+
+    loss : str or Module, default="contrastive"
+        ``"contrastive"``, ``"triplet"``, ``"multi_similarity"``,
+        ``"supervised_contrastive"``, ``"logistic"`` (a learned head on the absolute
+        differences) or ``"logistic_distance"`` (on the distance), see
+        :mod:`sksiamese.losses`. Or a module called as ``loss(embeddings, labels)``,
+        such as those of pytorch-metric-learning, whose own parameters are trained too.
+
+    margin : float, default=1.0
+        Distance beyond which a pair of two classes costs nothing, for
+        ``"contrastive"``; how much farther than a positive a negative must be, for
+        ``"triplet"``. In the unit of the embedding distance, at most 2 when
+        ``normalize=True``. Other losses have no margin.
+
+    mining : {"all", "semihard", "hard"}, default="all"
+        Pairs or triplets of a batch that count. ``"all"`` takes every one, ``"hard"``
+        each image's farthest positive and nearest negative, ``"semihard"`` the nearest
+        negatives that are farther than a positive. Losses that weigh the pairs
+        themselves, ``"supervised_contrastive"`` and modules, do not look at it.
+
+    image_shape : tuple of int or None, default=None
+        ``(height, width)`` or ``(height, width, n_channels)`` of images that come
+        flattened, one in each row of a 2-D ``X``, as scikit-learn's and
+        imbalanced-learn's tools need them.
+
+    image_size : int, tuple of int or None, default=None
+        Height and width to resize images to, inside the network; an int means both.
+        None keeps their size.
+
+    augment : "auto", callable or None, default="auto"
+        Random changes of training images. ``"auto"`` is
+        :class:`sksiamese.augment.RandomAffine`, which never mirrors, for images and
+        nothing for feature vectors. A callable maps a batch of standardised images, a
+        tensor of shape ``(n, n_channels, height, width)``, to one of the same shape.
+
+    classes_per_batch : int or "auto", default="auto"
+        Classes in a batch, with equally many images of each. ``"auto"`` takes all of
+        them, but leaves room for four images of each.
+
+    batch_size : int, default=128
+        Largest number of images in a batch.
+
+    max_epochs : int or "auto", default="auto"
+        Passes over the training images; a pass draws as many images as there are.
+        ``"auto"`` is XX.
+
+    lr : float, default=3e-3
+        Learning rate of AdamW, the highest one if it follows a schedule.
+
+    weight_decay : float, default=0.01
+        Weight decay of AdamW, on weights other than biases and scales.
+
+    lr_schedule : {"one_cycle", "cosine", "constant"}, default="one_cycle"
+        Course of the learning rate over all batches.
+
+    early_stopping : bool, default=False
+        Stop when the validation score no longer improves, and restore the best weights.
+
+    validation_fraction : float, default=0.1
+        Share of the images that does not train but gives the validation score after
+        each epoch and the calibration of probabilities. Classes for which it comes to
+        less than two images train whole. 0 holds nothing out.
+
+    n_iter_no_change : int, default=5
+        Epochs without improvement after which ``early_stopping`` stops.
+
+    device : str, default="auto"
+        PyTorch device. ``"auto"`` takes a GPU if there is one.
+
+    precision : {"auto", "float32", "bfloat16"}, default="auto"
+        Arithmetic of training. ``"auto"`` is bfloat16 for convolutional networks where
+        the machine has units for it. Losses, distances and all predictions are computed
+        in float32.
+
+    random_state : int, RandomState instance or None, default=None
+        Determines initial weights, held-out images, batches and augmentation. Equal
+        seeds give equal models on the same machine. None draws fresh entropy; no global
+        generator is read or changed.
+
+    warm_start : bool, default=False
+        Go on from the weights of the previous ``fit``.
+
+    callbacks : list of skorch callbacks or None, default=None
+        Callbacks, copied, called in training. They may monitor ``train_loss``,
+        ``positive_distance``, ``negative_distance`` and ``valid_score``.
+
+    net_params : dict or None, default=None
+        Further arguments of ``skorch.NeuralNet``, which win over those made from the
+        other parameters; for example ``{"optimizer": torch.optim.SGD}``.
+
+    verbose : int, default=0
+        1 shows a progress bar.
+
+    classifier : {"prototype", "knn"} or classifier, default="prototype"
+        What decides on the embeddings: the nearest prototype, scikit-learn's k nearest
+        neighbours, or a scikit-learn classifier with ``decision_function`` or
+        ``predict_proba``, which is cloned.
+
+    n_neighbors : int, default=5
+        Neighbours that vote, for ``classifier="knn"``.
+
+    n_prototypes : int, default=1
+        Prototypes of each class, for ``classifier="prototype"``: the mean embedding,
+        or the centres of k-means within the class.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        Sorted class labels.
+
+    head_ : object
+        What decides on embeddings. With ``classifier="knn"`` or one of your own,
+        ``head_.classifier_`` is the fitted scikit-learn classifier.
+
+    prototypes_ : ndarray of shape (n_classes * n_prototypes, embedding_dim)
+        Prototypes in the order of ``classes_``; only with ``classifier="prototype"``.
+        Rare classes may have fewer than ``n_prototypes``.
+
+    temperature_ : float
+        Divisor that turns the head's log-odds into calibrated ones.
+
+    calibration_ : dict
+        ``"n_images"`` on which the temperature was fitted, whether they were
+        ``"held_out"`` from training, and the ``"expected_calibration_error"`` measured
+        on them; NaN if they were not held out, when it would mean nothing.
+
+    net_ : skorch.NeuralNet
+        The trained network.
+
+    image_shape_ : tuple of int
+        Shape of one sample: ``(height, width)``, ``(height, width, n_channels)`` or
+        ``(n_features,)``.
+
+    n_features_in_ : int
+        Length of the second axis of ``X`` as given to ``fit``.
+
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Column names of ``X``, if they were all strings.
+
+    n_iter_ : int
+        Epochs trained.
+
+    history_ : dict of lists
+        One value for each epoch: ``"loss"``; ``"positive_distance"`` and
+        ``"negative_distance"``, mean distances in the training batches;
+        ``"validation_score"``, the area under the ROC curve of held-out pairs, NaN
+        without any; ``"seconds"``.
+
+    See Also
+    --------
+    SiameseEmbedder : The embedding alone, for use with other estimators.
+
+    Notes
+    -----
+    Probabilities are ``softmax(logits / temperature)``. The logits of prototypes are
+    negative squared distances, those of other heads their ``decision_function`` or
+    the logarithm of their ``predict_proba``. The temperature is fitted on the held-out
+    images; where classes are too small to spare any, on the training images, which
+    makes probabilities too certain: ``calibration_`` tells.
+
+    References
+    ----------
+    .. [1] Hadsell, Chopra, LeCun, "Dimensionality Reduction by Learning an Invariant
+       Mapping", CVPR 2006, https://doi.org/10.1109/CVPR.2006.100
+    .. [2] Snell, Swersky, Zemel, "Prototypical Networks for Few-shot Learning",
+       NeurIPS 2017, https://doi.org/10.48550/arXiv.1703.05175
+    .. [3] Guo, Pleiss, Sun, Weinberger, "On Calibration of Modern Neural Networks",
+       ICML 2017, https://doi.org/10.48550/arXiv.1706.04599
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from sksiamese import SiameseClassifier
+    >>> digits = load_digits()
+    >>> X, y = digits.images, digits.target
+    >>> clf = SiameseClassifier(max_epochs=5, random_state=0).fit(X[:900], y[:900])
+    >>> clf.score(X[900:], y[900:]) > 0.9
+    True
+    """
+
+    _parameter_constraints = {
+        **BaseSiamese._parameter_constraints,
+        "classifier": [
+            StrOptions({"prototype", "knn"}),
+            HasMethods(["fit", "predict"]),
+        ],
+        "n_neighbors": [Interval(Integral, 1, None, closed="left")],
+        "n_prototypes": [Interval(Integral, 1, None, closed="left")],
+    }
+
+    def __init__(
+        self,
+        backbone="auto",
+        *,
+        classifier="prototype",
+        n_neighbors=5,
+        n_prototypes=1,
+        weights=None,
+        trainable="all",
+        embedding_dim=None,
+        normalize=True,
+        loss="contrastive",
+        margin=1.0,
+        mining="all",
+        image_shape=None,
+        image_size=None,
+        augment="auto",
+        classes_per_batch="auto",
+        batch_size=128,
+        max_epochs="auto",
+        lr=3e-3,
+        weight_decay=1e-2,
+        lr_schedule="one_cycle",
+        early_stopping=False,
+        validation_fraction=0.1,
+        n_iter_no_change=5,
+        device="auto",
+        precision="auto",
+        random_state=None,
+        warm_start=False,
+        callbacks=None,
+        net_params=None,
+        verbose=0,
+    ):
+        super().__init__(
+            backbone,
+            weights=weights,
+            trainable=trainable,
+            embedding_dim=embedding_dim,
+            normalize=normalize,
+            loss=loss,
+            margin=margin,
+            mining=mining,
+            image_shape=image_shape,
+            image_size=image_size,
+            augment=augment,
+            classes_per_batch=classes_per_batch,
+            batch_size=batch_size,
+            max_epochs=max_epochs,
+            lr=lr,
+            weight_decay=weight_decay,
+            lr_schedule=lr_schedule,
+            early_stopping=early_stopping,
+            validation_fraction=validation_fraction,
+            n_iter_no_change=n_iter_no_change,
+            device=device,
+            precision=precision,
+            random_state=random_state,
+            warm_start=warm_start,
+            callbacks=callbacks,
+            net_params=net_params,
+            verbose=verbose,
+        )
+        self.classifier = classifier
+        self.n_neighbors = n_neighbors
+        self.n_prototypes = n_prototypes
+
+    def predict(self, X):
+        """Predict the class of each image.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, ...)
+            Images or rows of the shape seen in :meth:`fit`.
+
+        Returns
+        -------
+        y : ndarray of shape (n,)
+            Class labels, those with the largest probability.
+        """
+        logits = self._logits(X)
+        return self.classes_[logits.argmax(axis=1)]
+
+    def predict_proba(self, X):
+        """Calibrated probability of each class.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, ...)
+            Images or rows of the shape seen in :meth:`fit`.
+
+        Returns
+        -------
+        proba : float64 ndarray of shape (n, n_classes)
+            Probabilities; columns in the order of ``classes_``, rows add up to 1.
+        """
+        return softmax(self._logits(X), axis=1)
+
+    def decision_function(self, X):
+        """Calibrated log-odds.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, ...)
+            Images or rows of the shape seen in :meth:`fit`.
+
+        Returns
+        -------
+        scores : float64 ndarray of shape (n, n_classes), or (n,) for two classes
+            Logits whose softmax are the probabilities; for two classes the log-odds of
+            ``classes_[1]``. Minus infinity for a class of which no image is known.
+        """
+        logits = self._logits(X)
+        if len(self.classes_) == 2:
+            return logits[:, 1] - logits[:, 0]
+        return logits
+
+    @fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X, y, classes=None):
+        """Train one pass over a chunk of labelled images.
+
+        The first call sets the network up as ``fit`` does; further calls go on with the
+        same optimizer, at a constant learning rate. Nothing is held out, so
+        probabilities are not calibrated on unseen images. Each chunk needs images of
+        two classes, several of each.
+
+        The network moves with each call, so what is known of the classes in the chunk
+        is replaced by the chunk's embeddings; classes absent from it keep their older
+        ones. After the last call, :meth:`enroll` places more images by the final
+        network.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, ...)
+            Images or rows, as in :meth:`fit`.
+
+        y : array-like of shape (n,)
+            Class labels.
+
+        classes : array-like of shape (n_classes,) or None, default=None
+            All labels that will come, needed in the first call if the chunk lacks some.
+
+        Returns
+        -------
+        self : SiameseClassifier
+            The estimator.
+
+        Raises
+        ------
+        ValueError
+            If a label is not among the classes of the first call.
+        """
+        if y is not None:
+            known = self._check_classes(y, classes)
+        super().partial_fit(X, y)
+        if not hasattr(self, "head_"):
+            self.head_ = self._make_head(self._draw_seed())
+        Z, y = self.net_.embed(check_images(self, X, reset=False)), np.ravel(y)
+        self.head_.forget(np.unique(y)).partial_fit(Z, y)
+        self._calibrate(Z, y, held_out=False)
+        self.classes_ = known
+        return self
+
+    def _check_classes(self, y, classes):
+        """Sorted labels of this and all calls to come."""
+        if hasattr(self, "classes_"):
+            known = self.classes_
+            if classes is not None and not np.array_equal(np.unique(classes), known):
+                raise ValueError(
+                    f"classes={classes!r} differs from the classes of earlier calls,"
+                    f" {known}: leave it out, or add new classes by enroll."
+                )
+        else:
+            known = np.unique(y if classes is None else classes)
+        unknown = np.setdiff1d(y, known)
+        if len(unknown):
+            raise ValueError(
+                f"y has labels {unknown} that are not among the classes {known}: pass"
+                " all labels as classes in the first call, or add new ones by enroll."
+            )
+        return known
+
+    def enroll(self, X, y):
+        """Add images of known or new classes without training.
+
+        The images are embedded and join the prototypes, the neighbours or the
+        training set of the head. New labels join ``classes_``. The network and the
+        temperature stay as they are.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, ...)
+            Images or rows of the shape seen in :meth:`fit`.
+
+        y : array-like of shape (n,)
+            Class labels.
+
+        Returns
+        -------
+        self : SiameseClassifier
+            The extended estimator.
+        """
+        check_is_fitted(self)
+        X, y = self._check_training_data(X, y, reset=False)
+        self.head_.partial_fit(self.net_.embed(X), y)
+        self.classes_ = np.union1d(self.classes_, y)
+        return self
+
+    @property
+    def prototypes_(self):
+        """Prototypes in the order of ``classes_``.
+
+        Returns
+        -------
+        prototypes : ndarray of shape (n_prototypes_total, embedding_dim)
+            Prototypes.
+        """
+        return self.head_.prototypes_
+
+    # --- the head --------------------------------------------------------------------
+
+    def _fit_head(self, X, y, train, held_out, seed):
+        """Fit the head on all embeddings and the temperature on the held-out ones."""
+        Z = self.net_.embed(X)
+        self.head_ = self._make_head(seed).partial_fit(Z[train], y[train])
+        # A class whose only group is held out cannot be judged.
+        judged = held_out[np.isin(y[held_out], self.head_.classes_)]
+        if len(judged):
+            self._calibrate(Z[judged], y[judged], held_out=True)
+            self.head_ = self._make_head(seed).partial_fit(Z, y)
+        else:
+            self._calibrate(Z, y, held_out=False)
+        self.classes_ = self.head_.classes_
+
+    def _make_head(self, seed):
+        """Build a head that knows no image yet."""
+        return make_head(
+            self.classifier,
+            n_prototypes=self.n_prototypes,
+            n_neighbors=self.n_neighbors,
+            random_state=seed,
+        )
+
+    def _calibrate(self, Z, y, *, held_out):
+        """Fit the temperature and measure what it achieves."""
+        logits = self.head_.logits(Z)
+        classes = self.head_.classes_
+        self.temperature_ = fit_temperature(logits, np.searchsorted(classes, y))
+        error = float("nan")
+        if held_out:
+            proba = softmax(logits / self.temperature_, axis=1)
+            error = expected_calibration_error(y, proba, classes=classes)
+        self.calibration_ = {
+            "n_images": len(y),
+            "held_out": held_out,
+            "expected_calibration_error": error,
+        }
+
+    def _logits(self, X):
+        """Calibrated logits, columns in the order of ``classes_``."""
+        check_is_fitted(self)
+        logits = self.head_.logits(self.transform(X)) / self.temperature_
+        if len(self.head_.classes_) == len(self.classes_):
+            return logits
+        every = np.full((len(logits), len(self.classes_)), -np.inf)
+        every[:, np.searchsorted(self.classes_, self.head_.classes_)] = logits
+        return every
+
+    def __sklearn_is_fitted__(self):
+        return hasattr(self, "head_")

@@ -1,0 +1,320 @@
+"""From embeddings to classes: decision heads and their calibration.
+
+Layer 0: NumPy and scikit-learn only. A head learns labels of embeddings bit by bit:
+``partial_fit`` adds some, ``forget`` drops classes, ``logits`` judges.
+"""
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax
+from sklearn.base import clone
+from sklearn.cluster import KMeans
+from sklearn.metrics import euclidean_distances
+from sklearn.neighbors import KNeighborsClassifier
+
+# Votes of a head that knows only probabilities are cut off here, so that "no votes"
+# stays a finite log-odds that the temperature can scale.
+_SMALLEST_PROBABILITY = 1e-4
+
+
+class PrototypeHead:
+    """Assign each embedding to the class of its nearest prototype.
+
+    Parameters
+    ----------
+    n_prototypes : int, default=1
+        Prototypes per class: the mean embedding, or the centres of k-means within the
+        class. A class with fewer embeddings has fewer.
+
+    random_state : int or None, default=None
+        Seed of k-means.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        Sorted labels.
+
+    prototypes_ : ndarray of shape (n_prototypes_total, embedding_dim)
+        Prototypes, those of one class beside each other.
+
+    labels_ : ndarray of shape (n_prototypes_total,)
+        Class of each prototype.
+
+    counts_ : ndarray of shape (n_prototypes_total,)
+        Embeddings that each prototype stands for.
+    """
+
+    def __init__(self, n_prototypes=1, random_state=None):
+        self.n_prototypes = n_prototypes
+        self.random_state = random_state
+        self.classes_ = None
+
+    def partial_fit(self, Z, y):
+        """Add embeddings of known or new classes.
+
+        The prototypes of a known class enter as embeddings that weigh as much as those
+        they stand for, so that a class with one prototype keeps its exact mean.
+
+        Parameters
+        ----------
+        Z : ndarray of shape (n, embedding_dim)
+            Embeddings.
+
+        y : ndarray of shape (n,)
+            Labels.
+
+        Returns
+        -------
+        self : PrototypeHead
+            The extended head.
+        """
+        if self.classes_ is None:
+            self.prototypes_, self.labels_, self.counts_ = Z[:0], y[:0], np.empty(0)
+        points = np.concatenate([self.prototypes_, Z])
+        weights = np.concatenate([self.counts_, np.ones(len(Z))])
+        labels = np.concatenate([self.labels_, y])
+        touched = set(np.unique(y))
+        parts = []
+        self.classes_ = np.unique(labels)
+        for label in self.classes_:
+            mine = labels == label
+            part = points[mine], weights[mine]
+            if label in touched:
+                part = self._summarise(*part)
+            parts.append(part)
+        self.prototypes_ = np.concatenate([p for p, _ in parts]).astype(Z.dtype)
+        self.counts_ = np.concatenate([c for _, c in parts])
+        self.labels_ = np.repeat(self.classes_, [len(c) for _, c in parts])
+        return self
+
+    def _summarise(self, points, weights):
+        """Prototypes of one class and the weight of each."""
+        n_clusters = self.n_prototypes
+        if n_clusters > 1:  # k-means warns of fewer distinct points than clusters
+            n_clusters = min(n_clusters, len(np.unique(points, axis=0)))
+        if n_clusters == 1:
+            mean = np.average(points, axis=0, weights=weights)
+            return mean[None], weights.sum(keepdims=True)
+        kmeans = KMeans(n_clusters, n_init=3, random_state=self.random_state)
+        nearest = kmeans.fit_predict(points, sample_weight=weights)
+        return kmeans.cluster_centers_, np.bincount(nearest, weights, n_clusters)
+
+    def forget(self, labels):
+        """Drop the prototypes of some classes.
+
+        Parameters
+        ----------
+        labels : array-like
+            Labels to drop; unknown ones are ignored.
+
+        Returns
+        -------
+        self : PrototypeHead
+            The head.
+        """
+        if self.classes_ is not None:
+            keep = ~np.isin(self.labels_, labels)
+            self.prototypes_ = self.prototypes_[keep]
+            self.labels_ = self.labels_[keep]
+            self.counts_ = self.counts_[keep]
+        return self
+
+    def logits(self, Z):
+        """Negative squared distance to each class's nearest prototype.
+
+        Parameters
+        ----------
+        Z : ndarray of shape (n, embedding_dim)
+            Embeddings.
+
+        Returns
+        -------
+        logits : float64 ndarray of shape (n, n_classes)
+            Scores, <= 0; larger is closer.
+        """
+        squares = euclidean_distances(
+            Z.astype(np.float64), self.prototypes_.astype(np.float64), squared=True
+        )
+        first = np.searchsorted(self.labels_, self.classes_)
+        return -np.minimum.reduceat(squares, first, axis=1)
+
+
+class RefittedHead:
+    """Any scikit-learn classifier, fitted again whenever embeddings are added.
+
+    Parameters
+    ----------
+    classifier : classifier
+        Unfitted classifier.
+
+    Attributes
+    ----------
+    classifier_ : classifier
+        The classifier, fitted on all embeddings known.
+
+    classes_ : ndarray of shape (n_classes,)
+        Sorted labels.
+
+    embeddings_ : ndarray of shape (n_known, embedding_dim)
+        Embeddings known.
+
+    labels_ : ndarray of shape (n_known,)
+        Their labels.
+    """
+
+    def __init__(self, classifier):
+        self.classifier = classifier
+        self.classes_ = None
+
+    def partial_fit(self, Z, y):
+        """Add embeddings of known or new classes and fit again on all of them.
+
+        Parameters
+        ----------
+        Z : ndarray of shape (n, embedding_dim)
+            Embeddings.
+
+        y : ndarray of shape (n,)
+            Labels.
+
+        Returns
+        -------
+        self : RefittedHead
+            The extended head.
+        """
+        if self.classes_ is not None:
+            Z = np.concatenate([self.embeddings_, Z])
+            y = np.concatenate([self.labels_, y])
+        n_neighbors = getattr(self.classifier, "n_neighbors", 1)
+        if n_neighbors > len(Z):
+            raise ValueError(
+                f"n_neighbors={n_neighbors}, but only {len(Z)} images are known: use a"
+                " smaller n_neighbors or add images."
+            )
+        self.embeddings_, self.labels_ = Z, y
+        self.classifier_ = clone(self.classifier).fit(Z, y)
+        self.classes_ = self.classifier_.classes_
+        return self
+
+    def forget(self, labels):
+        """Drop the embeddings of some classes; the next ``partial_fit`` refits.
+
+        Parameters
+        ----------
+        labels : array-like
+            Labels to drop; unknown ones are ignored.
+
+        Returns
+        -------
+        self : RefittedHead
+            The head.
+        """
+        if self.classes_ is not None:
+            keep = ~np.isin(self.labels_, labels)
+            self.embeddings_, self.labels_ = self.embeddings_[keep], self.labels_[keep]
+        return self
+
+    def logits(self, Z):
+        """Log-odds, up to a common factor, that the classifier gives to each class.
+
+        Parameters
+        ----------
+        Z : ndarray of shape (n, embedding_dim)
+            Embeddings.
+
+        Returns
+        -------
+        logits : float64 ndarray of shape (n, n_classes)
+            ``decision_function``, or the logarithm of ``predict_proba``.
+        """
+        if hasattr(self.classifier_, "decision_function"):
+            scores = np.asarray(self.classifier_.decision_function(Z), np.float64)
+            if scores.ndim == 1:
+                scores = np.stack([np.zeros_like(scores), scores], axis=1)
+            return scores
+        proba = self.classifier_.predict_proba(Z)
+        return np.log(np.clip(proba, _SMALLEST_PROBABILITY, None))
+
+
+def make_head(classifier, *, n_prototypes, n_neighbors, random_state):
+    """Build the unfitted head that ``classifier`` describes.
+
+    Parameters
+    ----------
+    classifier : {"prototype", "knn"} or classifier
+        A name, or a scikit-learn classifier, which is cloned.
+
+    n_prototypes, n_neighbors : int
+        Parameters of the named heads.
+
+    random_state : int
+        Seed of ``"prototype"`` with several prototypes.
+
+    Returns
+    -------
+    head : PrototypeHead or RefittedHead
+        Head that knows no embedding yet.
+
+    Raises
+    ------
+    ValueError
+        If the classifier gives neither scores nor probabilities.
+    """
+    if classifier == "prototype":
+        return PrototypeHead(n_prototypes, random_state)
+    if classifier == "knn":
+        return RefittedHead(KNeighborsClassifier(n_neighbors))
+    if not (
+        hasattr(classifier, "decision_function") or hasattr(classifier, "predict_proba")
+    ):
+        raise ValueError(
+            f"classifier={classifier!r} has neither decision_function nor"
+            " predict_proba, so nothing can be calibrated on it: wrap it in"
+            " sklearn.calibration.CalibratedClassifierCV."
+        )
+    return RefittedHead(classifier)
+
+
+def fit_temperature(logits, codes):
+    r"""Temperature that makes ``softmax(logits / temperature)`` calibrated.
+
+    Minimises the cross-entropy [1]_ against smoothed targets: the true class gets
+    :math:`(n + 1) / (n + 2)` for n samples and the others share the rest, Platt's
+    remedy [2]_ against certainty where all samples happen to be told apart.
+
+    Parameters
+    ----------
+    logits : ndarray of shape (n, n_classes)
+        Unnormalised log-probabilities of held-out samples.
+
+    codes : int ndarray of shape (n,)
+        Column of the true class of each sample.
+
+    Returns
+    -------
+    temperature : float
+        Divisor of the logits, > 0.
+
+    References
+    ----------
+    .. [1] Guo, Pleiss, Sun, Weinberger, "On Calibration of Modern Neural Networks",
+       ICML 2017, https://doi.org/10.48550/arXiv.1706.04599
+    .. [2] Platt, "Probabilistic Outputs for Support Vector Machines", 1999.
+    """
+    n_samples, n_classes = logits.shape
+    spread = np.ptp(logits, axis=1).mean()
+    if n_classes < 2 or spread == 0:
+        return 1.0
+    doubt = 1 / (n_samples + 2)
+    targets = np.full(logits.shape, doubt / (n_classes - 1))
+    targets[np.arange(n_samples), codes] = 1 - doubt
+
+    def cross_entropy(log_temperature):
+        log_p = log_softmax(logits / np.exp(log_temperature), axis=1)
+        return -(targets * log_p).sum(axis=1).mean()
+
+    centre = np.log(spread)  # the scale of the logits is the head's own
+    found = minimize_scalar(
+        cross_entropy, bounds=(centre - 12, centre + 6), method="bounded"
+    )
+    return float(np.exp(found.x))

@@ -1,0 +1,182 @@
+"""SiameseEmbedder: images to embeddings (layer 4)."""
+
+from sksiamese._base import BaseSiamese
+
+
+class SiameseEmbedder(BaseSiamese):
+    """Map images to an embedding in which images of one class lie close together.
+
+    A siamese network is trained on pairs that are formed within each batch: images of
+    one class are pulled together, images of different classes pushed apart. The
+    embedding serves as input of other estimators, for distances between images and for
+    similarity search.
+
+    Parameters
+    ----------
+    backbone : str, Module, class or callable, default="auto"
+        Network that makes the embedding. ``"auto"`` is ``"conv"`` for images and
+        ``"mlp"`` for feature vectors. Other names are those of
+        :func:`sksiamese.backbones.list_backbones`: small published networks and every
+        classification model of torchvision. A module, which is copied, or a class or
+        callable that returns one, maps float32 tensors of shape
+        ``(n, n_channels, height, width)`` to ``(n, embedding_dim)``.
+
+    weights : str, path-like or None, default=None
+        Weights to start from: a name of torchvision's weights for that backbone,
+        ``"DEFAULT"`` for the best of them, or the path of a state dict. Pretrained
+        torchvision weights bring their own normalisation; images must then be ``uint8``
+        or lie in [0, 1].
+
+    trainable : {"all", "head"} or int, default="all"
+        Layers that train. An int k trains the last k convolutions or linear layers;
+        ``"head"`` is 1. What comes before is frozen, statistics of batch normalisation
+        included.
+
+    embedding_dim : int or None, default=None
+        Length of the embedding. None takes the backbone's own: 64, or that of the
+        published network.
+
+    normalize : bool, default=True
+        Scale embeddings to unit length, so that distances lie between 0 and 2.
+
+    loss : str or Module, default="contrastive"
+        ``"contrastive"``, ``"triplet"``, ``"multi_similarity"``,
+        ``"supervised_contrastive"``, ``"logistic"`` (a learned head on the absolute
+        differences) or ``"logistic_distance"`` (on the distance), see
+        :mod:`sksiamese.losses`. Or a module called as ``loss(embeddings, labels)``,
+        such as those of pytorch-metric-learning, whose own parameters are trained too.
+
+    margin : float, default=1.0
+        Distance beyond which a pair of two classes costs nothing, for
+        ``"contrastive"``; how much farther than a positive a negative must be, for
+        ``"triplet"``. In the unit of the embedding distance, at most 2 when
+        ``normalize=True``. Other losses have no margin.
+
+    mining : {"all", "semihard", "hard"}, default="all"
+        Pairs or triplets of a batch that count. ``"all"`` takes every one, ``"hard"``
+        each image's farthest positive and nearest negative, ``"semihard"`` the nearest
+        negatives that are farther than a positive. Losses that weigh the pairs
+        themselves, ``"supervised_contrastive"`` and modules, do not look at it.
+
+    image_shape : tuple of int or None, default=None
+        ``(height, width)`` or ``(height, width, n_channels)`` of images that come
+        flattened, one in each row of a 2-D ``X``, as scikit-learn's and
+        imbalanced-learn's tools need them.
+
+    image_size : int, tuple of int or None, default=None
+        Height and width to resize images to, inside the network; an int means both.
+        None keeps their size.
+
+    augment : "auto", callable or None, default="auto"
+        Random changes of training images. ``"auto"`` is
+        :class:`sksiamese.augment.RandomAffine`, which never mirrors, for images and
+        nothing for feature vectors. A callable maps a batch of standardised images, a
+        tensor of shape ``(n, n_channels, height, width)``, to one of the same shape.
+
+    classes_per_batch : int or "auto", default="auto"
+        Classes in a batch, with equally many images of each. ``"auto"`` takes all of
+        them, but leaves room for four images of each.
+
+    batch_size : int, default=128
+        Largest number of images in a batch.
+
+    max_epochs : int or "auto", default="auto"
+        Passes over the training images; a pass draws as many images as there are.
+        ``"auto"`` is XX.
+
+    lr : float, default=3e-3
+        Learning rate of AdamW, the highest one if it follows a schedule.
+
+    weight_decay : float, default=0.01
+        Weight decay of AdamW, on weights other than biases and scales.
+
+    lr_schedule : {"one_cycle", "cosine", "constant"}, default="one_cycle"
+        Course of the learning rate over all batches.
+
+    early_stopping : bool, default=False
+        Stop when the validation score no longer improves, and restore the best weights.
+
+    validation_fraction : float, default=0.1
+        Share of the images that does not train but gives the validation score after
+        each epoch and the calibration of probabilities. Classes for which it comes to
+        less than two images train whole. 0 holds nothing out.
+
+    n_iter_no_change : int, default=5
+        Epochs without improvement after which ``early_stopping`` stops.
+
+    device : str, default="auto"
+        PyTorch device. ``"auto"`` takes a GPU if there is one.
+
+    precision : {"auto", "float32", "bfloat16"}, default="auto"
+        Arithmetic of training. ``"auto"`` is bfloat16 for convolutional networks where
+        the machine has units for it. Losses, distances and all predictions are computed
+        in float32.
+
+    random_state : int, RandomState instance or None, default=None
+        Determines initial weights, held-out images, batches and augmentation. Equal
+        seeds give equal models on the same machine. None draws fresh entropy; no global
+        generator is read or changed.
+
+    warm_start : bool, default=False
+        Go on from the weights of the previous ``fit``.
+
+    callbacks : list of skorch callbacks or None, default=None
+        Callbacks, copied, called in training. They may monitor ``train_loss``,
+        ``positive_distance``, ``negative_distance`` and ``valid_score``.
+
+    net_params : dict or None, default=None
+        Further arguments of ``skorch.NeuralNet``, which win over those made from the
+        other parameters; for example ``{"optimizer": torch.optim.SGD}``.
+
+    verbose : int, default=0
+        1 shows a progress bar.
+
+    Attributes
+    ----------
+    net_ : skorch.NeuralNet
+        The trained network.
+
+    image_shape_ : tuple of int
+        Shape of one sample: ``(height, width)``, ``(height, width, n_channels)`` or
+        ``(n_features,)``.
+
+    n_features_in_ : int
+        Length of the second axis of ``X`` as given to ``fit``.
+
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Column names of ``X``, if they were all strings.
+
+    n_iter_ : int
+        Epochs trained.
+
+    history_ : dict of lists
+        One value for each epoch: ``"loss"``; ``"positive_distance"`` and
+        ``"negative_distance"``, mean distances in the training batches;
+        ``"validation_score"``, the area under the ROC curve of held-out pairs, NaN
+        without any; ``"seconds"``.
+
+    See Also
+    --------
+    SiameseClassifier : Predict class labels from the same embedding.
+
+    Notes
+    -----
+    Each image of a batch is embedded once and all B (B - 1) / 2 pairs of the batch are
+    formed from the embeddings; a loop over pairs embeds two images for each pair.
+
+    References
+    ----------
+    .. [1] Hadsell, Chopra, LeCun, "Dimensionality Reduction by Learning an Invariant
+       Mapping", CVPR 2006, https://doi.org/10.1109/CVPR.2006.100
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from sksiamese import SiameseEmbedder
+    >>> digits = load_digits()
+    >>> embedder = SiameseEmbedder(max_epochs=2, random_state=0)
+    >>> embedder.fit(digits.images[:500], digits.target[:500]).transform(
+    ...     digits.images[500:]
+    ... ).shape
+    (1297, 64)
+    """

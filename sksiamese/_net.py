@@ -1,0 +1,503 @@
+"""The network and its training loop (layer 2): the only file that imports skorch."""
+
+import copy
+
+import numpy as np
+import torch
+from skorch import NeuralNet
+from skorch.callbacks import Callback, EarlyStopping, EpochTimer, LRScheduler
+
+from sksiamese._batches import ClassBalancedBatches, ResidentData
+from sksiamese._device import has_bfloat16
+from sksiamese.metrics import pair_roc_auc
+from sksiamese.mining import pair_masks, pairwise_distances
+
+# Values that one batch of predictions may hold, input side.
+_PREDICT_VALUES = 1 << 23
+# Feature vectors that are embedded at a time are a multiple of this.
+_VECTORS = 64
+
+
+class SiameseNet(NeuralNet):
+    """skorch's network with resident data, class-balanced batches and pair statistics.
+
+    Differs from ``NeuralNet`` in these ways: batches come by index from one resident
+    array, balanced by class; a step may run in bfloat16; losses and pair distances add
+    up on the device and are read once per epoch; Ctrl-C is remembered.
+
+    Parameters
+    ----------
+    module : Module
+        An ``EmbeddingNet``, trained in place.
+
+    criterion : Module
+        Called as ``criterion(embeddings, labels)``.
+
+    classes_per_batch : int or "auto", default="auto"
+        Classes in a batch.
+
+    bfloat16 : bool, default=False
+        Run training steps in bfloat16; losses and predictions stay in float32.
+
+    batch_seed : int or None, default=None
+        Seed of the batches.
+
+    **kwargs : dict
+        Arguments of ``NeuralNet``.
+    """
+
+    def __init__(
+        self,
+        module,
+        criterion,
+        *,
+        classes_per_batch="auto",
+        bfloat16=False,
+        batch_seed=None,
+        **kwargs,
+    ):
+        super().__init__(module, criterion, **kwargs)
+        self.classes_per_batch = classes_per_batch
+        self.bfloat16 = bfloat16
+        self.batch_seed = batch_seed
+
+    @property
+    def _default_callbacks(self):
+        return [("epoch_timer", EpochTimer())]
+
+    def initialize_module(self):
+        """Take the module as it is, in the memory format that convolutions like.
+
+        Returns
+        -------
+        self : SiameseNet
+            The network.
+        """
+        self.module_ = self.module.to(memory_format=torch.channels_last)
+        self.interrupted_ = False
+        return self
+
+    def initialize_optimizer(self, triggered_directly=None):
+        """Build the optimizer; biases and normalisation scales do not decay.
+
+        Parameters
+        ----------
+        triggered_directly : None
+            Ignored by skorch.
+
+        Returns
+        -------
+        self : SiameseNet
+            The network.
+        """
+        trained = [p for _, p in self.get_all_learnable_params() if p.requires_grad]
+        kwargs = {"lr": self.lr, **self.get_params_for("optimizer")}
+        decaying = [p for p in trained if p.ndim > 1]
+        exempt = [p for p in trained if p.ndim <= 1]
+        groups = [{"params": decaying}, {"params": exempt, "weight_decay": 0.0}]
+        self.optimizer_ = self.optimizer([g for g in groups if g["params"]], **kwargs)
+        return self
+
+    def get_dataset(self, X, y=None):
+        """Wrap arrays as resident data.
+
+        Parameters
+        ----------
+        X : ndarray or ResidentData
+            Raw values.
+
+        y : int64 ndarray or None, default=None
+            Encoded labels.
+
+        Returns
+        -------
+        dataset : ResidentData
+            Source of batches.
+        """
+        if isinstance(X, ResidentData):
+            return X
+        return ResidentData(X, y, device=self.device)
+
+    def get_iterator(self, dataset, training=False):
+        """Iterate over class-balanced batches, or over all rows in order.
+
+        Parameters
+        ----------
+        dataset : ResidentData
+            Source of batches.
+
+        training : bool, default=False
+            Whether the batches are for training.
+
+        Returns
+        -------
+        iterator : iterable of (Tensor, Tensor or None)
+            Raw values and labels.
+        """
+        if not training:
+            step = min(512, max(1, _PREDICT_VALUES // max(1, dataset.sample_values)))
+            rows = [slice(k, k + step) for k in range(0, len(dataset), step)]
+        else:
+            rows = ClassBalancedBatches(
+                dataset.labels,
+                self.batch_size,
+                self.classes_per_batch,
+                random_state=np.random.default_rng(self.batch_seed),
+            )
+        return _Batches(dataset, rows)
+
+    def infer(self, x, **fit_params):
+        """Embed a batch, in bfloat16 where that is wanted for training.
+
+        Parameters
+        ----------
+        x : Tensor
+            Raw values.
+
+        **fit_params : dict
+            Passed to the module.
+
+        Returns
+        -------
+        embeddings : float32 Tensor of shape (n, embedding_dim)
+            Embeddings.
+        """
+        if not self.module_.training:
+            return self._infer_evenly(x)
+        kind = torch.device(self.device).type
+        with torch.autocast(kind, torch.bfloat16, enabled=self.bfloat16):
+            return self.module_(x, **fit_params)
+
+    def _infer_evenly(self, x):
+        """Embed a batch in float32; feature vectors in batches of one length.
+
+        Matrix products of other lengths round differently, and the embedding of a
+        vector must not depend on what else is in the batch.
+        """
+        if x.ndim > 2:
+            return self.module_(x)
+        missing = -len(x) % _VECTORS
+        padded = torch.cat([x, x[-1:].expand(missing, -1)]) if missing else x
+        return self.module_(padded)[: len(x)]
+
+    def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
+        """Run one pass; record the mean loss and pair distances once, at its end.
+
+        Parameters
+        ----------
+        iterator : iterable or None
+            Batches; None does nothing.
+
+        training : bool
+            Whether to train.
+
+        prefix : str
+            Prefix of the recorded names.
+
+        step_fn : callable
+            Called with each batch.
+
+        **fit_params : dict
+            Passed to ``step_fn``.
+
+        Raises
+        ------
+        ValueError
+            If the loss is not finite.
+        """
+        if iterator is None:
+            return
+        sums = torch.zeros(5, dtype=torch.float64, device=self.device)
+        for batch in iterator:
+            self.notify("on_batch_begin", batch=batch, training=training)
+            step = step_fn(batch, **fit_params)
+            sums += _step_statistics(step["loss"], step["y_pred"], batch[1])
+            self.notify("on_batch_end", batch=batch, training=training, **step)
+        loss, positive, n_positive, negative, n_negative = sums.tolist()
+        loss /= len(iterator)
+        if not np.isfinite(loss):
+            raise ValueError(
+                f"The loss became {loss} in epoch {len(self.history)}: lower lr (now"
+                f" {self.lr}), or check X for values of very different size."
+            )
+        self.history.record(prefix + "_loss", loss)
+        nan = float("nan")
+        positive = positive / n_positive if n_positive else nan
+        negative = negative / n_negative if n_negative else nan
+        self.history.record("positive_distance", positive)
+        self.history.record("negative_distance", negative)
+        self.history.record(prefix + "_batch_count", len(iterator))
+
+    def notify(self, method_name, **cb_kwargs):
+        """Call the callbacks; one that stops the training is no Ctrl-C.
+
+        Parameters
+        ----------
+        method_name : str
+            Event.
+
+        **cb_kwargs : dict
+            Its arguments.
+        """
+        try:
+            super().notify(method_name, **cb_kwargs)
+        except KeyboardInterrupt:
+            # skorch's EarlyStopping ends the training in this way.
+            self.stopped_by_callback_ = method_name == "on_epoch_end"
+            raise
+
+    def fit_loop(self, X, y=None, epochs=None, **fit_params):
+        """Run the epochs and remember whether Ctrl-C ended them.
+
+        Parameters
+        ----------
+        X : ResidentData
+            Training data.
+
+        y : None
+            Part of ``X``.
+
+        epochs : int or None, default=None
+            Number of passes; None takes ``max_epochs``.
+
+        **fit_params : dict
+            Passed on.
+
+        Returns
+        -------
+        self : SiameseNet
+            The network.
+        """
+        self.interrupted_ = self.stopped_by_callback_ = False
+        try:
+            return super().fit_loop(X, y, epochs, **fit_params)
+        except KeyboardInterrupt:
+            self.interrupted_ = not self.stopped_by_callback_
+            raise  # skorch ends the training quietly
+
+    def embed(self, X):
+        """Embed an array, in chunks and in float32.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n, ...) or ResidentData
+            Raw values.
+
+        Returns
+        -------
+        embeddings : float32 ndarray of shape (n, embedding_dim)
+            Embeddings.
+        """
+        return np.concatenate([z.numpy() for z in self.forward_iter(X)])
+
+    def pair_proba(self, first, second):
+        """Probability, by the loss's learned head, that pairs are of one class.
+
+        Parameters
+        ----------
+        first, second : float32 ndarrays of shape (n_pairs, embedding_dim)
+            Embeddings of the members.
+
+        Returns
+        -------
+        proba : float32 ndarray of shape (n_pairs,)
+            Probabilities.
+        """
+        with torch.no_grad():
+            pairs = [torch.from_numpy(z).to(self.device) for z in (first, second)]
+            return self.criterion_.pair_logit(*pairs).sigmoid().cpu().numpy()
+
+
+class _Batches:
+    """Pairs a data set with the rows of its batches."""
+
+    def __init__(self, dataset, rows):
+        self.dataset = dataset
+        self.rows = rows
+
+    def __len__(self):
+        return len(self.rows)
+
+    def __iter__(self):
+        return map(self.dataset.take, self.rows)
+
+
+@torch.no_grad()
+def _step_statistics(loss, embeddings, labels):
+    """Loss; sum and number of positive distances; the same of negative ones."""
+    distances = pairwise_distances(embeddings.detach())
+    positives, negatives = pair_masks(labels)
+    return torch.stack(
+        [
+            loss.detach(),
+            (distances * positives).sum(),
+            positives.sum(),
+            (distances * negatives).sum(),
+            negatives.sum(),
+        ]
+    )
+
+
+def make_net(module, criterion, data, *, epochs, seed, params, validation=None):
+    """Build an initialised network from an estimator's parameters.
+
+    Parameters
+    ----------
+    module : EmbeddingNet
+        The network.
+
+    criterion : Module
+        The loss.
+
+    data : ResidentData
+        Training data.
+
+    epochs : int
+        Passes to train.
+
+    seed : int
+        Seed of the batches.
+
+    params : dict
+        The estimator's parameters. Its ``net_params`` win over what is made of the
+        others.
+
+    validation : tuple of (ndarray, ndarray) or None, default=None
+        Held-out images and their labels, scored after each epoch.
+
+    Returns
+    -------
+    net : SiameseNet
+        Initialised network.
+    """
+    reduced = params["precision"] == "bfloat16"
+    if params["precision"] == "auto":
+        # The small matrices of a network without convolutions gain nothing.
+        convolves = any(isinstance(m, torch.nn.Conv2d) for m in module.modules())
+        reduced = convolves and has_bfloat16(data.device)
+    arguments = {
+        "optimizer": torch.optim.AdamW,
+        "optimizer__weight_decay": params["weight_decay"],
+        "lr": params["lr"],
+        "max_epochs": epochs,
+        "batch_size": params["batch_size"],
+        "classes_per_batch": params["classes_per_batch"],
+        "batch_seed": seed,
+        "bfloat16": reduced,
+        "device": str(data.device),
+        "train_split": None,
+        "verbose": 0,
+        **(params["net_params"] or {}),
+    }
+    if arguments["optimizer"] is torch.optim.AdamW:
+        arguments.setdefault("optimizer__fused", True)
+    net = SiameseNet(module, criterion, **arguments)
+    n_steps = epochs * len(net.get_iterator(data, training=True))
+    net.set_params(callbacks=_make_callbacks(params, epochs, n_steps, validation))
+    return net.initialize()
+
+
+def _make_callbacks(params, epochs, n_steps, validation):
+    """Callbacks that the estimator's parameters describe, then the caller's own."""
+    callbacks = []
+    if validation is not None:
+        callbacks.append(("validation_score", _ValidationScore(*validation)))
+    if params["early_stopping"]:
+        stopping = _BestWeights(
+            "valid_score",
+            patience=params["n_iter_no_change"],
+            lower_is_better=False,
+            load_best=True,
+            sink=_be_silent,
+        )
+        callbacks.append(("early_stopping", stopping))
+    if params["lr_schedule"] != "constant":
+        if params["lr_schedule"] == "one_cycle":
+            policy = torch.optim.lr_scheduler.OneCycleLR
+            kwargs = {"max_lr": params["lr"], "total_steps": n_steps}
+        else:
+            policy = torch.optim.lr_scheduler.CosineAnnealingLR
+            kwargs = {"T_max": n_steps}
+        schedule = LRScheduler(policy, step_every="batch", event_name=None, **kwargs)
+        callbacks.append(("lr_schedule", schedule))
+    if params["verbose"]:
+        callbacks.append(("progress", _Progress(epochs)))
+    # skorch changes the callbacks it is given, and these are the caller's.
+    return callbacks + copy.deepcopy(params["callbacks"] or [])
+
+
+# --- callbacks -----------------------------------------------------------------------
+
+
+def _be_silent(text):
+    """Take skorch's messages, which the progress bar replaces."""
+
+
+class _ValidationScore(Callback):
+    """Record the pair AUC of held-out images after each epoch as ``valid_score``."""
+
+    def __init__(self, X, labels):
+        self.X = X
+        self.labels = labels
+
+    def on_epoch_end(self, net, **kwargs):
+        score = pair_roc_auc(net.embed(self.X), self.labels)
+        net.history.record("valid_score", score)
+
+    def on_train_end(self, net, **kwargs):
+        self.X = self.labels = None  # no part of the model
+
+
+class _BestWeights(EarlyStopping):
+    """skorch's early stopping, which also restores the weights of the loss.
+
+    skorch 1.4 restores those of the module only, but a learned head belongs to the
+    same epoch. It restores nothing when Ctrl-C ends the training, which this does.
+    """
+
+    def on_epoch_end(self, net, **kwargs):
+        try:
+            super().on_epoch_end(net, **kwargs)
+        finally:
+            if self.best_epoch_ == net.history[-1, "epoch"]:
+                self.best_criterion_ = copy.deepcopy(net.criterion_.state_dict())
+
+    def on_train_end(self, net, **kwargs):
+        if self.best_model_weights_ is not None:
+            net.module_.load_state_dict(self.best_model_weights_)
+            net.criterion_.load_state_dict(self.best_criterion_)
+        self.best_model_weights_ = self.best_criterion_ = None
+
+
+class _Progress(Callback):
+    """Show a progress bar with the loss and the validation score."""
+
+    def __init__(self, epochs):
+        self.epochs = epochs
+        self.bar_ = None
+
+    def on_epoch_begin(self, net, dataset_train=None, **kwargs):
+        if self.bar_ is None:
+            from tqdm.auto import tqdm
+
+            n_batches = len(net.get_iterator(dataset_train, training=True))
+            self.bar_ = tqdm(total=self.epochs * n_batches, unit="batch", desc="fit")
+
+    def on_batch_end(self, net, training=False, **kwargs):
+        if training:
+            self.bar_.update()
+
+    def on_epoch_end(self, net, **kwargs):
+        last = net.history[-1]
+        shown = {
+            "epoch": f"{last['epoch']}/{self.epochs}",
+            "loss": f"{last['train_loss']:.4f}",
+        }
+        if "valid_score" in last:
+            shown["pair AUC"] = f"{last['valid_score']:.4f}"
+        self.bar_.set_postfix(shown)
+
+    def on_train_end(self, net, **kwargs):
+        if self.bar_ is not None:
+            self.bar_.close()
+            self.bar_ = None

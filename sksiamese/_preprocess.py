@@ -1,0 +1,103 @@
+"""The module in front of the backbone: raw arrays in, standardised tensors out.
+
+Layer 1: torch and NumPy only. Scaling, channel order, grey to RGB and resizing happen
+inside the network, so that training, prediction and exported models share one path and
+``uint8`` images travel and rest as ``uint8``.
+"""
+
+import math
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+_CHUNK_BYTES = 1 << 24
+
+
+class Preprocess(nn.Module):
+    """Standardise a batch as it comes from the caller's array.
+
+    Parameters
+    ----------
+    mean, std : array-like of shape (n_channels,) or (n_features,)
+        What to subtract and to divide by, in the unit of the raw values.
+
+    image_size : tuple of int or None, default=None
+        Height and width to resize to; None keeps the size.
+
+    to_rgb : bool, default=False
+        Repeat a grey image in three channels.
+    """
+
+    def __init__(self, mean, std, *, image_size=None, to_rgb=False):
+        super().__init__()
+        std = np.maximum(np.asarray(std, dtype=np.float64), 1e-12)
+        mean = np.asarray(mean, dtype=np.float64)
+        self.register_buffer("scale", torch.tensor(1 / std, dtype=torch.float32))
+        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32))
+        self.image_size = image_size
+        self.to_rgb = to_rgb
+
+    def forward(self, x):
+        """Standardise a batch.
+
+        Parameters
+        ----------
+        x : Tensor of shape (n, height, width), (n, height, width, n_channels) or \
+(n, n_features)
+            Raw values of any dtype.
+
+        Returns
+        -------
+        x : float32 Tensor of shape (n, n_channels, height, width) or (n, n_features)
+            Standardised values; images are laid out channels last in memory.
+        """
+        # In this order a large common offset, as in 16-bit images, is gone before
+        # rounding can matter.
+        if x.ndim == 2:
+            return (x.to(torch.float32) - self.mean) * self.scale
+        if x.ndim == 3:
+            x = x[..., None]
+        if self.to_rgb:
+            x = x.expand(-1, -1, -1, 3)
+        x = ((x.to(torch.float32) - self.mean) * self.scale).permute(0, 3, 1, 2)
+        if self.image_size is not None and tuple(x.shape[2:]) != self.image_size:
+            x = F.interpolate(x, self.image_size, mode="bilinear", antialias=True)
+        return x
+
+
+def measure_statistics(X, rows):
+    """Mean and standard deviation of each channel or feature, chunk by chunk.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n, height, width[, n_channels]) or (n, n_features)
+        Raw values, possibly memory-mapped.
+
+    rows : int64 ndarray of shape (n_used,)
+        Rows to measure.
+
+    Returns
+    -------
+    mean, std : float64 ndarrays of shape (n_channels,) or (n_features,)
+        Statistics; the deviation of a constant channel or feature is 1.
+    """
+    if X.ndim == 3:
+        X = X[..., None]
+    axes = tuple(range(X.ndim - 1))
+    step = max(1, _CHUNK_BYTES // max(1, X[:1].size))
+    # Sums of differences from a first value do not cancel when the spread is small
+    # beside the mean.
+    origin = X[rows[:step]].astype(np.float64).mean(axis=axes)
+    total, squares = np.zeros_like(origin), np.zeros_like(origin)
+    for start in range(0, len(rows), step):
+        chunk = X[rows[start : start + step]] - origin
+        total += chunk.sum(axis=axes)
+        squares += np.square(chunk).sum(axis=axes)
+    n_values = len(rows) * math.prod(X.shape[1:-1])
+    offset = total / n_values
+    variance = np.maximum(squares / n_values - offset**2, 0)
+    std = np.sqrt(variance)
+    constant = std <= 1e-10 * np.maximum(1, np.abs(origin))
+    return origin + offset, np.where(constant, 1.0, std)

@@ -1,0 +1,467 @@
+"""Losses on the embeddings and labels of a batch (layer 1: torch only).
+
+Each loss is a module called as ``loss(embeddings, labels)``, the convention of
+pytorch-metric-learning, so that losses of that package and of the user's own fit in the
+same place. All pairs of the batch are formed from the embeddings; positives and
+negatives are averaged apart, so that a rare class is not drowned. A batch without
+positives, or without negatives, contributes zero for them, with a gradient, never NaN.
+"""
+
+import copy
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from sksiamese.mining import (
+    pair_masks,
+    pair_weights,
+    pairwise_distances,
+    semihard_negatives,
+)
+
+
+def _full_precision(embeddings):
+    """Distances are computed in float32 at least, whatever the network ran in."""
+    return embeddings if embeddings.dtype == torch.float64 else embeddings.float()
+
+
+class ContrastiveLoss(nn.Module):
+    r"""Contrastive loss: pull pairs of one class together, push others apart.
+
+    .. math:: \operatorname{mean}_{\text{positives}} d^2
+        + \operatorname{mean}_{\text{negatives}} \max(0, m - d)^2
+
+    This is equation 4 of [1]_ with the common factor 1/2 left out and the two kinds of
+    pairs averaged apart.
+
+    Parameters
+    ----------
+    margin : float, default=1.0
+        Distance :math:`m` beyond which a negative pair costs nothing, in the unit of
+        the embedding distance.
+
+    mining : {"all", "semihard", "hard"}, default="all"
+        Pairs that count, see :func:`sksiamese.mining.pair_weights`.
+
+    References
+    ----------
+    .. [1] Hadsell, Chopra, LeCun, "Dimensionality Reduction by Learning an Invariant
+       Mapping", CVPR 2006, https://doi.org/10.1109/CVPR.2006.100
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sksiamese.losses import ContrastiveLoss
+    >>> embeddings = torch.tensor([[0.0], [0.5], [0.75]])
+    >>> ContrastiveLoss(margin=1.0)(embeddings, torch.tensor([0, 0, 1]))
+    tensor(0.5625)
+    """
+
+    def __init__(self, margin=1.0, mining="all"):
+        super().__init__()
+        self.margin = margin
+        self.mining = mining
+
+    def forward(self, embeddings, labels):
+        """Compute the loss.
+
+        Parameters
+        ----------
+        embeddings : Tensor of shape (n, embedding_dim)
+            Embeddings of a batch.
+
+        labels : int64 Tensor of shape (n,)
+            Classes of the batch.
+
+        Returns
+        -------
+        loss : Tensor of shape ()
+            Loss, >= 0.
+        """
+        squares = pairwise_distances(_full_precision(embeddings), squared=True)
+        distances = squares.sqrt()
+        positive, negative = pair_weights(distances.detach(), labels, self.mining)
+        push = F.relu(self.margin - distances).square()
+        return (positive * squares + negative * push).sum()
+
+
+class LogisticLoss(nn.Module):
+    r"""Binary cross-entropy of a learned head that tells "same" from "different".
+
+    The head is :math:`p(\text{same}) = \sigma(b - \sum_k w_k |a_k - b_k|)`, or
+    :math:`\sigma(b - w \lVert a - b \rVert)` on the distance; its weights are trained
+    together with the network. Estimators offer the fitted head as ``pair_proba``.
+
+    Parameters
+    ----------
+    embedding_dim : int
+        Length of the embeddings.
+
+    on : {"difference", "distance"}, default="difference"
+        What the head sees: the absolute differences of the embeddings [1]_, or their
+        Euclidean distance.
+
+    mining : {"all", "semihard", "hard"}, default="all"
+        Pairs that count, see :func:`sksiamese.mining.pair_weights`.
+
+    Attributes
+    ----------
+    weight : Parameter of shape (embedding_dim,) or (1,)
+        How much each difference speaks against "same".
+
+    bias : Parameter of shape ()
+        Log-odds of "same" at distance zero.
+
+    Notes
+    -----
+    The weighted sums of all pairs come from two city-block distance matrices, those of
+    the positive and of the negative weights: O(n ** 2) memory, not
+    O(n ** 2 * embedding_dim). Positives and negatives count alike, so the
+    probabilities refer to pairs that are as often of one class as of two.
+
+    References
+    ----------
+    .. [1] Koch, Zemel, Salakhutdinov, "Siamese Neural Networks for One-shot Image
+       Recognition", ICML Deep Learning Workshop 2015.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sksiamese.losses import LogisticLoss
+    >>> loss = LogisticLoss(embedding_dim=2)
+    >>> a, b = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]])
+    >>> bool(loss.pair_logit(a, a) > loss.pair_logit(a, b))
+    True
+    """
+
+    def __init__(self, embedding_dim, on="difference", mining="all"):
+        super().__init__()
+        if on not in ("difference", "distance"):
+            raise ValueError(f"on must be 'difference' or 'distance', got {on!r}.")
+        self.on = on
+        self.mining = mining
+        # The start puts random unit vectors, sqrt(2) apart, near log-odds of -2.
+        size = embedding_dim if on == "difference" else 1
+        self.weight = nn.Parameter(torch.full((size,), 4.0 / size**0.5))
+        self.bias = nn.Parameter(torch.tensor(2.5))
+
+    def forward(self, embeddings, labels):
+        """Compute the loss.
+
+        Parameters
+        ----------
+        embeddings : Tensor of shape (n, embedding_dim)
+            Embeddings of a batch.
+
+        labels : int64 Tensor of shape (n,)
+            Classes of the batch.
+
+        Returns
+        -------
+        loss : Tensor of shape ()
+            Mean cross-entropy of the positives plus that of the negatives, >= 0.
+        """
+        embeddings = _full_precision(embeddings)
+        if self.on == "difference":
+            opposing = embeddings * F.relu(self.weight)
+            favouring = embeddings * F.relu(-self.weight)
+            evidence = torch.cdist(opposing, opposing, p=1.0) - torch.cdist(
+                favouring, favouring, p=1.0
+            )
+        else:
+            evidence = self.weight * pairwise_distances(embeddings)
+        logits = self.bias - evidence  # (n, n)
+        # Mining ranks pairs as the head does: least similar first.
+        positive, negative = pair_weights(logits.detach().sigmoid().neg() + 1, labels,
+                                          self.mining)  # fmt: skip
+        return (positive * F.softplus(-logits) + negative * F.softplus(logits)).sum()
+
+    def pair_logit(self, a, b):
+        """Log-odds that two embeddings are of one class.
+
+        Parameters
+        ----------
+        a, b : Tensors of shape (n_pairs, embedding_dim)
+            Embeddings of the two members of each pair.
+
+        Returns
+        -------
+        logit : Tensor of shape (n_pairs,)
+            Log-odds of "same"; larger is more alike.
+        """
+        difference = (a - b).abs()
+        if self.on == "distance":
+            difference = difference.square().sum(1, keepdim=True).sqrt()
+        return self.bias - difference @ self.weight
+
+
+class TripletLoss(nn.Module):
+    r"""Triplet loss: a positive is to be nearer to the anchor than a negative.
+
+    .. math:: \operatorname{mean}_{(a, p, n)} \max(0, d(a, p) - d(a, n) + m)
+
+    Parameters
+    ----------
+    margin : float, default=1.0
+        How much nearer, :math:`m`, in the unit of the embedding distance.
+
+    mining : {"all", "semihard", "hard"}, default="all"
+        ``"all"`` is the mean over all triplets that cost something [1]_; ``"hard"``
+        takes each anchor's farthest positive and nearest negative [1]_; ``"semihard"``
+        takes, for each anchor and positive, the negative that
+        :func:`sksiamese.mining.semihard_negatives` chooses.
+
+    Notes
+    -----
+    ``"all"`` sorts the negatives of each anchor and adds them up cumulatively, so that
+    the sum over O(n ** 3) triplets needs O(n ** 2) memory.
+
+    References
+    ----------
+    .. [1] Hermans, Beyer, Leibe, "In Defense of the Triplet Loss for Person
+       Re-Identification", 2017, https://doi.org/10.48550/arXiv.1703.07737
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sksiamese.losses import TripletLoss
+    >>> embeddings = torch.tensor([[0.0], [0.5], [0.75]])
+    >>> TripletLoss(margin=0.5)(embeddings, torch.tensor([0, 0, 1]))
+    tensor(0.5000)
+    """
+
+    def __init__(self, margin=1.0, mining="all"):
+        super().__init__()
+        self.margin = margin
+        self.mining = mining
+
+    def forward(self, embeddings, labels):
+        """Compute the loss.
+
+        Parameters
+        ----------
+        embeddings : Tensor of shape (n, embedding_dim)
+            Embeddings of a batch.
+
+        labels : int64 Tensor of shape (n,)
+            Classes of the batch.
+
+        Returns
+        -------
+        loss : Tensor of shape ()
+            Loss, >= 0.
+        """
+        distances = pairwise_distances(_full_precision(embeddings))
+        positives, negatives = pair_masks(labels)
+        positives = positives & negatives.any(1, keepdim=True)
+        if self.mining == "all":
+            return self._all_triplets(distances, positives, negatives)
+        if self.mining == "hard":
+            # Masked entries stay finite, so that 0 * inf never enters a gradient.
+            far = distances.max().detach() + 1
+            gap = (distances * positives).amax(1) - (
+                distances.masked_fill(~negatives, 0) + far * ~negatives
+            ).amin(1)
+            valid = positives.any(1)
+        else:
+            chosen = semihard_negatives(distances, negatives)
+            gap, valid = distances - distances.gather(1, chosen), positives
+        return (F.relu(gap + self.margin) * valid).sum() / valid.sum().clamp_min(1)
+
+    def _all_triplets(self, distances, positives, negatives):
+        """Mean over the triplets that cost something."""
+        ranked, order = distances.detach().masked_fill(~negatives, torch.inf).sort(1)
+        reach = distances + self.margin
+        n_active = torch.searchsorted(ranked, reach.detach())  # negatives within reach
+        ordered = (distances * negatives).gather(1, order)
+        sums = F.pad(ordered.cumsum(1), (1, 0)).gather(1, n_active)
+        total = ((n_active * reach - sums) * positives).sum()
+        return total / (n_active * positives).sum().clamp_min(1)
+
+
+class MultiSimilarityLoss(nn.Module):
+    r"""Multi-similarity loss on cosine similarities :math:`s`.
+
+    .. math:: \operatorname{mean}_a \Big[
+        \tfrac{1}{\alpha} \log\big(1 + \textstyle\sum_p e^{-\alpha (s_{ap} - c)}\big) +
+        \tfrac{1}{\beta} \log\big(1 + \textstyle\sum_n e^{\beta (s_{an} - c)}\big)\Big]
+
+    Parameters
+    ----------
+    alpha : float, default=2.0
+        Sharpness for positives.
+
+    beta : float, default=50.0
+        Sharpness for negatives.
+
+    base : float, default=0.5
+        Cosine similarity :math:`c` that parts the two.
+
+    mining : {"all", "semihard", "hard"}, default="all"
+        Pairs that enter the sums, see :func:`sksiamese.mining.pair_weights`.
+
+    References
+    ----------
+    .. [1] Wang, Han, Huang, Dong, Scott, "Multi-Similarity Loss with General Pair
+       Weighting for Deep Metric Learning", CVPR 2019,
+       https://doi.org/10.1109/CVPR.2019.00516
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sksiamese.losses import MultiSimilarityLoss
+    >>> embeddings = torch.eye(2)[[0, 0, 1]]
+    >>> MultiSimilarityLoss()(embeddings, torch.tensor([0, 0, 1]))
+    tensor(0.1044)
+    """
+
+    def __init__(self, alpha=2.0, beta=50.0, base=0.5, mining="all"):
+        super().__init__()
+        self.alpha = alpha
+        self.beta = beta
+        self.base = base
+        self.mining = mining
+
+    def forward(self, embeddings, labels):
+        """Compute the loss.
+
+        Parameters
+        ----------
+        embeddings : Tensor of shape (n, embedding_dim)
+            Embeddings of a batch; only their directions matter.
+
+        labels : int64 Tensor of shape (n,)
+            Classes of the batch.
+
+        Returns
+        -------
+        loss : Tensor of shape ()
+            Loss, >= 0.
+        """
+        unit = F.normalize(_full_precision(embeddings), dim=1)
+        similarity = unit @ unit.T - self.base
+        positive, negative = pair_weights(1 - similarity.detach(), labels, self.mining)
+        pull = _log1p_sum_exp(-self.alpha * similarity, positive > 0) / self.alpha
+        push = _log1p_sum_exp(self.beta * similarity, negative > 0) / self.beta
+        return (pull + push).mean()
+
+
+def _log1p_sum_exp(values, mask):
+    """``log(1 + sum(exp(values[mask])))`` of each row; 0 for a row without any."""
+    values = values.masked_fill(~mask, torch.finfo(values.dtype).min)
+    return F.pad(values, (1, 0)).logsumexp(1)
+
+
+class SupervisedContrastiveLoss(nn.Module):
+    r"""Supervised contrastive loss on cosine similarities :math:`s`.
+
+    .. math:: -\operatorname{mean}_a \operatorname{mean}_p
+        \log \frac{e^{s_{ap} / \tau}}{\sum_{j \neq a} e^{s_{aj} / \tau}}
+
+    Anchors without a positive are left out of the mean.
+
+    Parameters
+    ----------
+    temperature : float, default=0.1
+        :math:`\tau`; lower makes near negatives count more.
+
+    References
+    ----------
+    .. [1] Khosla et al., "Supervised Contrastive Learning", NeurIPS 2020,
+       https://doi.org/10.48550/arXiv.2004.11362 (equation 2)
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sksiamese.losses import SupervisedContrastiveLoss
+    >>> embeddings = torch.eye(2)[[0, 0, 1]]
+    >>> SupervisedContrastiveLoss(temperature=1.0)(embeddings, torch.tensor([0, 0, 1]))
+    tensor(0.3133)
+    """
+
+    def __init__(self, temperature=0.1):
+        super().__init__()
+        self.temperature = temperature
+
+    def forward(self, embeddings, labels):
+        """Compute the loss.
+
+        Parameters
+        ----------
+        embeddings : Tensor of shape (n, embedding_dim)
+            Embeddings of a batch; only their directions matter.
+
+        labels : int64 Tensor of shape (n,)
+            Classes of the batch.
+
+        Returns
+        -------
+        loss : Tensor of shape ()
+            Loss, >= 0.
+        """
+        unit = F.normalize(_full_precision(embeddings), dim=1)
+        logits = unit @ unit.T / self.temperature
+        lowest = torch.finfo(logits.dtype).min
+        own = torch.eye(len(labels), dtype=torch.bool, device=labels.device)
+        log_norm = logits.masked_fill(own, lowest).logsumexp(1, keepdim=True)
+        positives = pair_masks(labels)[0]
+        n_positives = positives.sum(1)
+        # A batch of one has no other sample to normalise over.
+        log_norm = log_norm.clamp_min(-1 / self.temperature)
+        per_anchor = ((log_norm - logits) * positives).sum(1) / n_positives.clamp_min(1)
+        return per_anchor.sum() / (n_positives > 0).sum().clamp_min(1)
+
+
+_NAMED = {
+    "contrastive": lambda dim, margin, mining: ContrastiveLoss(margin, mining),
+    "logistic": lambda dim, margin, mining: LogisticLoss(dim, "difference", mining),
+    "logistic_distance": lambda dim, margin, mining: LogisticLoss(
+        dim, "distance", mining
+    ),
+    "triplet": lambda dim, margin, mining: TripletLoss(margin, mining),
+    "multi_similarity": lambda dim, margin, mining: MultiSimilarityLoss(mining=mining),
+    "supervised_contrastive": lambda dim, margin, mining: SupervisedContrastiveLoss(),
+}
+LOSSES = tuple(_NAMED)
+
+
+def make_loss(loss, *, embedding_dim, margin=1.0, mining="all"):
+    """Build the loss module that an estimator's parameters describe.
+
+    Parameters
+    ----------
+    loss : str or Module
+        One of ``LOSSES``, or a module called as ``loss(embeddings, labels)``, which is
+        copied.
+
+    embedding_dim : int
+        Length of the embeddings.
+
+    margin : float, default=1.0
+        Margin of ``"contrastive"`` and ``"triplet"``; the others have none.
+
+    mining : {"all", "semihard", "hard"}, default="all"
+        Pairs or triplets that count.
+
+    Returns
+    -------
+    module : Module
+        A module of its own, whose parameters may be trained.
+
+    Raises
+    ------
+    ValueError
+        If ``mining`` is asked of a loss that has none.
+    """
+    if mining != "all" and (
+        isinstance(loss, nn.Module) or loss == "supervised_contrastive"
+    ):
+        raise ValueError(
+            f"mining={mining!r} does not apply to loss={loss!r}, which weighs the pairs"
+            " itself: leave mining='all', or choose a loss among 'contrastive',"
+            " 'logistic', 'logistic_distance', 'triplet' and 'multi_similarity'."
+        )
+    if isinstance(loss, nn.Module):
+        return copy.deepcopy(loss)
+    return _NAMED[loss](embedding_dim, margin, mining)

@@ -1,0 +1,128 @@
+"""Which pairs or triplets of a batch count towards the loss (layer 1: torch only).
+
+Every function takes the full ``(n, n)`` distance matrix of one batch and works on
+matrices; nothing here grows faster than ``O(n ** 2)`` memory or loops over samples.
+"""
+
+import torch
+
+MINING = ("all", "semihard", "hard")
+
+
+def pairwise_distances(embeddings, *, squared=False):
+    """Euclidean distances between all embeddings of a batch.
+
+    Parameters
+    ----------
+    embeddings : Tensor of shape (n, embedding_dim)
+        Embeddings, in the precision in which the distances are wanted.
+
+    squared : bool, default=False
+        Return squared distances.
+
+    Returns
+    -------
+    distances : Tensor of shape (n, n)
+        Distances, >= 0. Coinciding embeddings are ``1e-6`` apart (``1e-12`` squared)
+        and pass no gradient, where the square root would have an infinite one.
+    """
+    norms = embeddings.square().sum(1)
+    squares = norms[:, None] + norms - 2 * embeddings @ embeddings.T  # (n, n)
+    squares = squares.clamp_min(1e-12)
+    return squares if squared else squares.sqrt()
+
+
+def pair_masks(labels):
+    """Mark the ordered pairs of one class and those of two classes.
+
+    Parameters
+    ----------
+    labels : Tensor of shape (n,)
+        Class of each sample.
+
+    Returns
+    -------
+    positives, negatives : bool Tensors of shape (n, n)
+        ``positives[i, j]`` is true when ``i != j`` are of one class,
+        ``negatives[i, j]`` when they are of two.
+    """
+    same = labels[:, None] == labels
+    return same.fill_diagonal_(False), labels[:, None] != labels
+
+
+@torch.no_grad()
+def semihard_negatives(distances, negatives):
+    """Choose a semi-hard negative for each anchor and each possible positive.
+
+    It is the nearest negative that is farther from the anchor than the positive; when
+    no negative is that far, the farthest one.
+
+    Parameters
+    ----------
+    distances : Tensor of shape (n, n)
+        Distances within the batch.
+
+    negatives : bool Tensor of shape (n, n)
+        Pairs of two classes.
+
+    Returns
+    -------
+    negative_idx : int64 Tensor of shape (n, n)
+        ``negative_idx[a, p]`` is the negative for anchor ``a`` and positive ``p``.
+        Rows of anchors without a negative mean nothing.
+
+    References
+    ----------
+    .. [1] Schroff, Kalenichenko, Philbin, "FaceNet: A Unified Embedding for Face
+       Recognition and Clustering", CVPR 2015, https://doi.org/10.1109/CVPR.2015.7298682
+    """
+    ranked, order = distances.masked_fill(~negatives, torch.inf).sort(dim=1)
+    first = torch.searchsorted(ranked, distances.contiguous(), right=True)
+    last = negatives.sum(1, keepdim=True) - 1
+    return order.gather(1, torch.minimum(first, last).clamp_min(0))
+
+
+@torch.no_grad()
+def pair_weights(distances, labels, mining="all"):
+    """Weigh the pairs of a batch so that positives and negatives count alike.
+
+    Parameters
+    ----------
+    distances : Tensor of shape (n, n)
+        Distances within the batch.
+
+    labels : Tensor of shape (n,)
+        Class of each sample.
+
+    mining : {"all", "semihard", "hard"}, default="all"
+        ``"all"`` weighs every pair alike. ``"hard"`` takes each anchor's farthest
+        positive and nearest negative. ``"semihard"`` takes all positives and, for each
+        of them, the negative that :func:`semihard_negatives` chooses.
+
+    Returns
+    -------
+    positive_weights, negative_weights : Tensors of shape (n, n)
+        Each sums to 1, or to 0 when the batch has no such pair.
+    """
+    positives, negatives = pair_masks(labels)
+    if mining == "all":
+        chosen = positives.to(distances.dtype), negatives.to(distances.dtype)
+    elif mining == "hard":
+        chosen = (
+            _one_per_anchor(distances.masked_fill(~positives, -1).argmax(1), positives),
+            _one_per_anchor(
+                distances.masked_fill(~negatives, torch.inf).argmin(1), negatives
+            ),
+        )
+    else:
+        counts = torch.zeros_like(distances).scatter_add_(
+            1, semihard_negatives(distances, negatives), positives.to(distances.dtype)
+        )
+        chosen = positives.to(distances.dtype), counts * negatives
+    return tuple(weight / weight.sum().clamp_min(1) for weight in chosen)
+
+
+def _one_per_anchor(index, mask):
+    """Mark ``[i, index[i]]``, unless that is no pair of the mask."""
+    chosen = torch.zeros(mask.shape, device=mask.device)
+    return chosen.scatter_(1, index[:, None], 1.0) * mask
