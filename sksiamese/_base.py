@@ -21,6 +21,7 @@ from torch import nn
 from sksiamese._batches import ResidentData
 from sksiamese._build import make_module
 from sksiamese._device import isolated_random_state, resolve_device
+from sksiamese._diagnosis import N_SCORED, choose_scored, warn_of_failure
 from sksiamese._net import make_net
 from sksiamese._validation import (
     Interval,
@@ -33,14 +34,6 @@ from sksiamese._validation import (
 from sksiamese.losses import LOSSES
 from sksiamese.mining import MINING
 from sksiamese.pairs import hold_out
-
-# Images whose pairs are scored after each epoch, and to judge a collapse.
-_N_SCORED = 512
-# Root-mean-square distance from the mean embedding, relative to their length, under
-# which embeddings count as collapsed.
-_COLLAPSED = 0.01
-# Pair AUC that counts as chance when no epoch exceeds it.
-_CHANCE = 0.55
 
 
 def _has_learned_head(estimator):
@@ -68,7 +61,7 @@ class BaseSiamese(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         "normalize": ["boolean"],
         "loss": [StrOptions(set(LOSSES)), nn.Module],
         "margin": [Interval(Real, 0, None, closed="neither")],
-        "mining": [StrOptions(set(MINING))],
+        "mining": [StrOptions({"auto", *MINING})],
         "image_shape": [None, tuple, list],
         "image_size": [None, Interval(Integral, 1, None, closed="left"), tuple, list],
         "augment": [None, StrOptions({"auto"}), callable],
@@ -105,8 +98,8 @@ class BaseSiamese(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         embedding_dim=None,
         normalize=True,
         loss="contrastive",
-        margin=1.0,
-        mining="all",
+        margin=1.25,
+        mining="auto",
         image_shape=None,
         image_size=None,
         augment="auto",
@@ -306,7 +299,8 @@ class BaseSiamese(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         proba : float32 ndarray of shape (n_pairs,)
             Probabilities of "same class", if that were as frequent as "different".
         """
-        return self.net_.pair_proba(*self._embed_pairs(pairs))
+        first, second = self._embed_pairs(pairs)
+        return self.net_.pair_proba(first, second)
 
     # --- checks ----------------------------------------------------------------------
 
@@ -379,7 +373,7 @@ class BaseSiamese(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         """Build the network, or go on with it, and train it."""
         device = resolve_device(self.device)
         data = ResidentData(X, codes, rows=train, device=device)
-        scored = self._choose_scored(codes, held_out, seed)
+        scored = choose_scored(codes, held_out, seed)
         if self.early_stopping and not len(scored):
             raise ValueError(
                 "early_stopping=True needs held-out pairs, but fewer than two classes"
@@ -412,7 +406,8 @@ class BaseSiamese(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
                 stacklevel=3,
             )
         else:
-            self._warn_of_failure(X, train)
+            seen = self.net_.embed(X[train[:: max(1, len(train) // N_SCORED)]])
+            warn_of_failure(seen, self.history_["validation_score"], stacklevel=5)
 
     def _start_stream(self, X, data, seed):
         """Make ``net_`` ready for single passes of which nobody knows how many come."""
@@ -441,19 +436,6 @@ class BaseSiamese(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             return 10 + math.ceil(40_000 / n_samples)
         return self.max_epochs
 
-    @staticmethod
-    def _choose_scored(codes, held_out, seed):
-        """Choose held-out rows, whole classes alike, whose pairs are scored."""
-        rng = np.random.default_rng(seed)
-        shuffled = rng.permutation(held_out)
-        classes = rng.permutation(np.unique(codes[held_out]))
-        share = max(2, _N_SCORED // max(1, len(classes)))
-        parts = [shuffled[codes[shuffled] == c][:share] for c in classes]
-        parts = [part for part in parts if len(part) > 1][: _N_SCORED // 2]
-        if len(parts) < 2:
-            return held_out[:0]
-        return np.sort(np.concatenate(parts)[:_N_SCORED])
-
     def _record_training(self):
         """Set ``history_`` and ``n_iter_`` from the network's own records."""
         names = {
@@ -470,35 +452,6 @@ class BaseSiamese(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             name: [record.get(key, float("nan")) for record in epochs]
             for name, key in names.items()
         }
-
-    def _warn_of_failure(self, X, train):
-        """Say so when the embeddings collapsed or tell nothing apart."""
-        step = max(1, len(train) // _N_SCORED)
-        embeddings = self.net_.embed(X[train[::step]]).astype(np.float64)
-        spread = np.sqrt(embeddings.var(axis=0).sum())
-        scale = np.sqrt(np.square(embeddings).sum(axis=1).mean())
-        advice = (
-            "Try a lower lr, a larger or smaller margin, mining='all',"
-            " loss='supervised_contrastive' or larger batches, and check that y belongs"
-            " to X."
-        )
-        if spread <= _COLLAPSED * scale:
-            warnings.warn(
-                f"The embeddings collapsed to a point: their spread is {spread:.2g} at"
-                f" a length of {scale:.2g}, so distances mean nothing. {advice}",
-                ConvergenceWarning,
-                stacklevel=4,
-            )
-            return
-        scores = self.history_["validation_score"]
-        if not np.isnan(scores).all() and np.nanmax(scores) < _CHANCE:
-            warnings.warn(
-                "The validation score stayed at chance: the area under the ROC curve of"
-                f" held-out pairs never exceeded {np.nanmax(scores):.3f} (chance is"
-                f" 0.5). {advice}",
-                ConvergenceWarning,
-                stacklevel=4,
-            )
 
     def _fit_head(self, X, y, train, held_out, seed):
         """Build on the trained embedding; the embedder has nothing to build."""

@@ -82,6 +82,29 @@ class ResidentData:
         return x, None if self.y is None else self.y[rows_there]
 
 
+class Batches:
+    """A data set together with the rows of its batches.
+
+    Parameters
+    ----------
+    dataset : ResidentData
+        Source of the batches.
+
+    rows : sized iterable of slices or int64 ndarrays
+        Rows of each batch; iterated anew for each pass.
+    """
+
+    def __init__(self, dataset, rows):
+        self.dataset = dataset
+        self.rows = rows
+
+    def __len__(self):
+        return len(self.rows)
+
+    def __iter__(self):
+        return map(self.dataset.take, self.rows)
+
+
 def _as_tensor(X):
     """View an array as a tensor, also one that may not be written to."""
     if not X.dtype.isnative:

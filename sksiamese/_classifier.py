@@ -12,6 +12,7 @@ from sksiamese._validation import (
     HasMethods,
     Interval,
     StrOptions,
+    check_classes,
     check_images,
     check_is_fitted,
     fit_context,
@@ -63,17 +64,19 @@ class SiameseClassifier(ClassifierMixin, BaseSiamese):
         :mod:`sksiamese.losses`. Or a module called as ``loss(embeddings, labels)``,
         such as those of pytorch-metric-learning, whose own parameters are trained too.
 
-    margin : float, default=1.0
+    margin : float, default=1.25
         Distance beyond which a pair of two classes costs nothing, for
         ``"contrastive"``; how much farther than a positive a negative must be, for
         ``"triplet"``. In the unit of the embedding distance, at most 2 when
         ``normalize=True``. Other losses have no margin.
 
-    mining : {"all", "semihard", "hard"}, default="all"
+    mining : {"auto", "all", "semihard", "hard"}, default="auto"
         Pairs or triplets of a batch that count. ``"all"`` takes every one, ``"hard"``
         each image's farthest positive and nearest negative, ``"semihard"`` the nearest
-        negatives that are farther than a positive. Losses that weigh the pairs
-        themselves, ``"supervised_contrastive"`` and modules, do not look at it.
+        negatives that are farther than a positive. ``"auto"`` is ``"semihard"`` for
+        ``"contrastive"`` and ``"triplet"`` and ``"all"`` otherwise.
+        ``"supervised_contrastive"`` and modules weigh the pairs themselves and refuse
+        anything but ``"auto"`` and ``"all"``.
 
     image_shape : tuple of int or None, default=None
         ``(height, width)`` or ``(height, width, n_channels)`` of images that come
@@ -99,9 +102,10 @@ class SiameseClassifier(ClassifierMixin, BaseSiamese):
 
     max_epochs : int or "auto", default="auto"
         Passes over the training images; a pass draws as many images as there are.
-        ``"auto"`` is XX.
+        ``"auto"`` is 10 and
+        as many more as show 40,000 images.
 
-    lr : float, default=3e-3
+    lr : float, default=0.003
         Learning rate of AdamW, the highest one if it follows a schedule.
 
     weight_decay : float, default=0.01
@@ -257,8 +261,8 @@ class SiameseClassifier(ClassifierMixin, BaseSiamese):
         embedding_dim=None,
         normalize=True,
         loss="contrastive",
-        margin=1.0,
-        mining="all",
+        margin=1.25,
+        mining="auto",
         image_shape=None,
         image_size=None,
         augment="auto",
@@ -397,8 +401,7 @@ class SiameseClassifier(ClassifierMixin, BaseSiamese):
         ValueError
             If a label is not among the classes of the first call.
         """
-        if y is not None:
-            known = self._check_classes(y, classes)
+        known = check_classes(y, classes, getattr(self, "classes_", None))
         super().partial_fit(X, y)
         if not hasattr(self, "head_"):
             self.head_ = self._make_head(self._draw_seed())
@@ -407,25 +410,6 @@ class SiameseClassifier(ClassifierMixin, BaseSiamese):
         self._calibrate(Z, y, held_out=False)
         self.classes_ = known
         return self
-
-    def _check_classes(self, y, classes):
-        """Sorted labels of this and all calls to come."""
-        if hasattr(self, "classes_"):
-            known = self.classes_
-            if classes is not None and not np.array_equal(np.unique(classes), known):
-                raise ValueError(
-                    f"classes={classes!r} differs from the classes of earlier calls,"
-                    f" {known}: leave it out, or add new classes by enroll."
-                )
-        else:
-            known = np.unique(y if classes is None else classes)
-        unknown = np.setdiff1d(y, known)
-        if len(unknown):
-            raise ValueError(
-                f"y has labels {unknown} that are not among the classes {known}: pass"
-                " all labels as classes in the first call, or add new ones by enroll."
-            )
-        return known
 
     def enroll(self, X, y):
         """Add images of known or new classes without training.

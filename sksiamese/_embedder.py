@@ -46,17 +46,19 @@ class SiameseEmbedder(BaseSiamese):
         :mod:`sksiamese.losses`. Or a module called as ``loss(embeddings, labels)``,
         such as those of pytorch-metric-learning, whose own parameters are trained too.
 
-    margin : float, default=1.0
+    margin : float, default=1.25
         Distance beyond which a pair of two classes costs nothing, for
         ``"contrastive"``; how much farther than a positive a negative must be, for
         ``"triplet"``. In the unit of the embedding distance, at most 2 when
         ``normalize=True``. Other losses have no margin.
 
-    mining : {"all", "semihard", "hard"}, default="all"
+    mining : {"auto", "all", "semihard", "hard"}, default="auto"
         Pairs or triplets of a batch that count. ``"all"`` takes every one, ``"hard"``
         each image's farthest positive and nearest negative, ``"semihard"`` the nearest
-        negatives that are farther than a positive. Losses that weigh the pairs
-        themselves, ``"supervised_contrastive"`` and modules, do not look at it.
+        negatives that are farther than a positive. ``"auto"`` is ``"semihard"`` for
+        ``"contrastive"`` and ``"triplet"`` and ``"all"`` otherwise.
+        ``"supervised_contrastive"`` and modules weigh the pairs themselves and refuse
+        anything but ``"auto"`` and ``"all"``.
 
     image_shape : tuple of int or None, default=None
         ``(height, width)`` or ``(height, width, n_channels)`` of images that come
@@ -82,9 +84,10 @@ class SiameseEmbedder(BaseSiamese):
 
     max_epochs : int or "auto", default="auto"
         Passes over the training images; a pass draws as many images as there are.
-        ``"auto"`` is XX.
+        ``"auto"`` is 10 and
+        as many more as show 40,000 images.
 
-    lr : float, default=3e-3
+    lr : float, default=0.003
         Learning rate of AdamW, the highest one if it follows a schedule.
 
     weight_decay : float, default=0.01

@@ -7,7 +7,7 @@ import torch
 from skorch import NeuralNet
 from skorch.callbacks import Callback, EarlyStopping, EpochTimer, LRScheduler
 
-from sksiamese._batches import ClassBalancedBatches, ResidentData
+from sksiamese._batches import Batches, ClassBalancedBatches, ResidentData
 from sksiamese._device import has_bfloat16
 from sksiamese.metrics import pair_roc_auc
 from sksiamese.mining import pair_masks, pairwise_distances
@@ -144,7 +144,7 @@ class SiameseNet(NeuralNet):
                 self.classes_per_batch,
                 random_state=np.random.default_rng(self.batch_seed),
             )
-        return _Batches(dataset, rows)
+        return Batches(dataset, rows)
 
     def infer(self, x, **fit_params):
         """Embed a batch, in bfloat16 where that is wanted for training.
@@ -308,20 +308,6 @@ class SiameseNet(NeuralNet):
             return self.criterion_.pair_logit(*pairs).sigmoid().cpu().numpy()
 
 
-class _Batches:
-    """Pairs a data set with the rows of its batches."""
-
-    def __init__(self, dataset, rows):
-        self.dataset = dataset
-        self.rows = rows
-
-    def __len__(self):
-        return len(self.rows)
-
-    def __iter__(self):
-        return map(self.dataset.take, self.rows)
-
-
 @torch.no_grad()
 def _step_statistics(loss, embeddings, labels):
     """Loss; sum and number of positive distances; the same of negative ones."""
@@ -415,6 +401,8 @@ def _make_callbacks(params, epochs, n_steps, validation):
         if params["lr_schedule"] == "one_cycle":
             policy = torch.optim.lr_scheduler.OneCycleLR
             kwargs = {"max_lr": params["lr"], "total_steps": n_steps}
+            # An optimizer of the caller's keeps its momentum, or may have none.
+            kwargs["cycle_momentum"] = "optimizer" not in (params["net_params"] or {})
         else:
             policy = torch.optim.lr_scheduler.CosineAnnealingLR
             kwargs = {"T_max": n_steps}

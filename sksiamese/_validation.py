@@ -167,6 +167,48 @@ def input_shape(image_shape, *, image_size=None, to_rgb=False):
     return (3 if to_rgb else n_channels, *(image_size or image_shape[:2]))
 
 
+def check_classes(y, classes, known):
+    """Check the labels of a chunk against those that were announced.
+
+    Parameters
+    ----------
+    y : array-like of shape (n,) or None
+        Labels of the chunk.
+
+    classes : array-like of shape (n_classes,) or None
+        All labels, as announced in this call.
+
+    known : ndarray of shape (n_classes,) or None
+        Sorted labels of earlier calls; None in the first one.
+
+    Returns
+    -------
+    known : ndarray of shape (n_classes,) or None
+        Sorted labels of this and all calls to come; None if ``y`` is.
+
+    Raises
+    ------
+    ValueError
+        If ``classes`` differs from earlier calls or lacks a label of ``y``.
+    """
+    if y is None:
+        return known
+    if known is None:
+        known = np.unique(y if classes is None else classes)
+    elif classes is not None and not np.array_equal(np.unique(classes), known):
+        raise ValueError(
+            f"classes={classes!r} differs from the classes of earlier calls, {known}:"
+            " leave it out, or add new classes by enroll."
+        )
+    unknown = np.setdiff1d(y, known)
+    if len(unknown):
+        raise ValueError(
+            f"y has labels {unknown} that are not among the classes {known}: pass all"
+            " labels as classes in the first call, or add new ones by enroll."
+        )
+    return known
+
+
 def check_pairs(pairs):
     """Check pairs of samples and take them apart.
 

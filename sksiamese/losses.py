@@ -426,7 +426,7 @@ _NAMED = {
 LOSSES = tuple(_NAMED)
 
 
-def make_loss(loss, *, embedding_dim, margin=1.0, mining="all"):
+def make_loss(loss, *, embedding_dim, margin=1.0, mining="auto"):
     """Build the loss module that an estimator's parameters describe.
 
     Parameters
@@ -441,8 +441,9 @@ def make_loss(loss, *, embedding_dim, margin=1.0, mining="all"):
     margin : float, default=1.0
         Margin of ``"contrastive"`` and ``"triplet"``; the others have none.
 
-    mining : {"all", "semihard", "hard"}, default="all"
-        Pairs or triplets that count.
+    mining : {"auto", "all", "semihard", "hard"}, default="auto"
+        Pairs or triplets that count. ``"auto"`` is ``"semihard"`` for
+        ``"contrastive"`` and ``"triplet"`` and ``"all"`` otherwise.
 
     Returns
     -------
@@ -454,14 +455,17 @@ def make_loss(loss, *, embedding_dim, margin=1.0, mining="all"):
     ValueError
         If ``mining`` is asked of a loss that has none.
     """
-    if mining != "all" and (
-        isinstance(loss, nn.Module) or loss == "supervised_contrastive"
-    ):
+    weighs_itself = isinstance(loss, nn.Module) or loss == "supervised_contrastive"
+    if mining not in ("auto", "all") and weighs_itself:
         raise ValueError(
             f"mining={mining!r} does not apply to loss={loss!r}, which weighs the pairs"
-            " itself: leave mining='all', or choose a loss among 'contrastive',"
+            " itself: leave mining='auto', or choose a loss among 'contrastive',"
             " 'logistic', 'logistic_distance', 'triplet' and 'multi_similarity'."
         )
     if isinstance(loss, nn.Module):
         return copy.deepcopy(loss)
+    if mining == "auto":
+        # The mean over all negatives of two well separated classes is nearly zero, so
+        # the few pairs that still cost something would hardly count.
+        mining = "semihard" if loss in ("contrastive", "triplet") else "all"
     return _NAMED[loss](embedding_dim, margin, mining)

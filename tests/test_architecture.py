@@ -1,0 +1,115 @@
+"""The layers of the house, its file sizes and its names, read off the source."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+import sksiamese
+
+PACKAGE = Path(sksiamese.__file__).parent
+TESTS = Path(__file__).parent
+
+# A module may import modules of lower levels only. Whole numbers are the layers of
+# docs/development/architecture.md; the steps within layer 1 are the few places where
+# one of its modules builds on another.
+LEVELS = {
+    "_decision": 0,
+    "_diagnosis": 0,
+    "_validation": 0,
+    "metrics": 0,
+    "pairs": 0,
+    "_batches": 1,
+    "_device": 1,
+    "_module": 1,
+    "_preprocess": 1,
+    "_torchvision": 1,
+    "augment": 1,
+    "mining": 1,
+    "backbones": 1.5,
+    "losses": 1.5,
+    "_build": 2,
+    "_net": 2,
+    "_base": 3,
+    "_classifier": 4,
+    "_embedder": 4,
+    "__init__": 6,
+}
+MODULES = sorted(PACKAGE.glob("*.py"))
+MAX_FILE_LINES, MAX_BODY_LINES = 500, 40
+
+
+def imported(path, *, at_load=False):
+    """Dotted names of everything a module imports, in functions too unless at_load."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in tree.body if at_load else ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path.name}: imports are absolute"
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def roots(path, **kwargs):
+    return {name.split(".")[0] for name in imported(path, **kwargs)}
+
+
+def test_every_module_has_a_level():
+    assert {path.stem for path in MODULES} == set(LEVELS)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: p.stem)
+def test_imports_only_go_down(path):
+    for name in imported(path):
+        parts = name.split(".")
+        if parts[0] == "sksiamese" and len(parts) > 1 and parts[1] in LEVELS:
+            assert LEVELS[parts[1]] < LEVELS[path.stem], f"{path.stem} imports {name}"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: p.stem)
+def test_skorch_is_imported_in_one_place(path):
+    assert ("skorch" in roots(path)) == (path.stem == "_net")
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: p.stem)
+def test_lowest_layer_needs_no_torch(path):
+    if LEVELS[path.stem] == 0:
+        assert not {"torch", "torchvision", "skorch"} & roots(path)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: p.stem)
+def test_slow_packages_load_when_needed(path):
+    slow = {"torchvision", "matplotlib", "pandas", "PIL", "imblearn"}
+    assert not slow & roots(path, at_load=True)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: p.stem)
+def test_private_scikit_learn_is_imported_in_one_place(path):
+    private = [n for n in imported(path) if re.match(r"sklearn\..*\b_[a-z]", n)]
+    assert not private or path.stem == "_validation", private
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: p.stem)
+def test_files_and_functions_stay_short(path):
+    text = path.read_text(encoding="utf-8")
+    assert text.count("\n") <= MAX_FILE_LINES
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef):
+            body = node.body[bool(ast.get_docstring(node)) :]
+            length = body[-1].end_lineno - body[0].lineno + 1 if body else 0
+            assert length <= MAX_BODY_LINES, f"{node.name}: {length} lines"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: p.stem)
+def test_module_has_docstring_and_test_file(path):
+    assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+    if path.stem != "__init__":
+        assert (TESTS / f"test_{path.stem.lstrip('_')}.py").exists()
+
+
+def test_all_is_sorted_and_importable():
+    assert sksiamese.__all__ == sorted(sksiamese.__all__)
+    for name in sksiamese.__all__:
+        assert getattr(sksiamese, name).__doc__

@@ -1,0 +1,243 @@
+"""SiameseClassifier: decisions, probabilities, enrolment."""
+
+import numpy as np
+import pytest
+from scipy.special import softmax
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import accuracy_score, log_loss
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.svm import SVC, LinearSVC
+
+from sksiamese import SiameseClassifier
+from sksiamese.metrics import expected_calibration_error
+
+
+def fast(**params):
+    return SiameseClassifier(**{"max_epochs": 6, "random_state": 0, **params})
+
+
+@pytest.fixture(scope="module")
+def fitted(digits):
+    """Fit a classifier with default parameters, to be read and never changed."""
+    X, y, _, _ = digits
+    return SiameseClassifier(random_state=0).fit(X, y)
+
+
+def test_predict_beats_nearest_neighbours_on_pixels(digits, fitted):
+    X, y, X_new, y_new = digits
+    pixels = KNeighborsClassifier(1).fit(X.reshape(len(X), -1), y)
+    baseline = pixels.score(X_new.reshape(len(X_new), -1), y_new)
+    assert fitted.score(X_new, y_new) >= max(0.98, baseline)
+
+
+def test_prototypes_are_the_mean_embeddings_of_all_images(digits, fitted):
+    X, y, _, _ = digits
+    Z = fitted.transform(X)
+    expected = [Z[y == c].mean(axis=0) for c in fitted.classes_]
+    np.testing.assert_allclose(fitted.prototypes_, expected, atol=1e-6)
+
+
+def test_predict_takes_the_nearest_prototype(digits, fitted):
+    _, _, X_new, _ = digits
+    Z = fitted.transform(X_new)
+    expected = [
+        min(range(10), key=lambda c: ((z - fitted.prototypes_[c]) ** 2).sum())
+        for z in Z
+    ]
+    np.testing.assert_array_equal(fitted.predict(X_new), fitted.classes_[expected])
+
+
+def test_methods_agree(digits, fitted):
+    _, _, X_new, _ = digits
+    proba = fitted.predict_proba(X_new)
+    np.testing.assert_allclose(proba.sum(axis=1), 1)
+    np.testing.assert_allclose(proba, softmax(fitted.decision_function(X_new), axis=1))
+    predicted = fitted.classes_[proba.argmax(axis=1)]
+    np.testing.assert_array_equal(fitted.predict(X_new), predicted)
+
+
+def test_two_classes_have_one_decision_value(digits):
+    X, y, X_new, y_new = digits
+    clf = fast().fit(X, y % 2)
+    scores = clf.decision_function(X_new)
+    assert scores.shape == (len(X_new),)
+    proba = clf.predict_proba(X_new)
+    np.testing.assert_allclose(proba[:, 1], 1 / (1 + np.exp(-scores)))
+    np.testing.assert_array_equal(clf.predict(X_new), clf.classes_[1 * (scores > 0)])
+
+
+def test_probabilities_are_calibrated_on_unseen_images(digits, fitted):
+    _, _, X_new, y_new = digits
+    assert fitted.calibration_["held_out"] is True
+    assert fitted.calibration_["n_images"] == 90
+    # Of 90 calibrated predictions in 15 bins, 0.05 and more are expected by chance.
+    assert fitted.calibration_["expected_calibration_error"] <= 0.1
+    proba = fitted.predict_proba(X_new)
+    assert expected_calibration_error(y_new, proba, classes=fitted.classes_) <= 0.05
+    assert log_loss(y_new, proba) < 0.15
+
+
+def test_calibration_without_held_out_images_says_so(digits):
+    X, y, _, _ = digits
+    clf = fast(validation_fraction=0).fit(X, y)
+    assert clf.calibration_["held_out"] is False
+    assert np.isnan(clf.calibration_["expected_calibration_error"])
+    assert np.isnan(clf.history_["validation_score"]).all()
+
+
+def test_several_prototypes_serve_a_class_of_several_kinds(digits):
+    """Odd and even: each class is five digits, which one mean cannot represent."""
+    X, y, X_new, y_new = digits
+    clf = fast(n_prototypes=5).fit(X, y % 2)
+    assert clf.prototypes_.shape == (10, 64)
+    assert clf.score(X_new, y_new % 2) > 0.95
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        "knn",
+        LogisticRegression(),
+        RandomForestClassifier(random_state=0),
+        SVC(),
+        LinearSVC(),
+    ],
+    ids=lambda head: head if isinstance(head, str) else type(head).__name__,
+)
+@pytest.mark.parametrize("n_classes", [2, 10])
+def test_any_classifier_decides_on_the_embedding(digits, head, n_classes):
+    X, y, X_new, y_new = digits
+    y, y_new = y % n_classes, y_new % n_classes
+    clf = fast(classifier=head).fit(X, y)
+    assert clf.score(X_new, y_new) > 0.93
+    proba = clf.predict_proba(X_new)
+    assert proba.shape == (len(X_new), n_classes)
+    if not isinstance(head, SVC):  # its ten-class scores are ranks, not log-odds
+        assert expected_calibration_error(y_new, proba) <= 0.08
+    if not isinstance(head, str):
+        assert not hasattr(head, "classes_")  # the caller's stays unfitted
+
+
+def test_knn_equals_scikit_learns_on_the_embeddings(digits):
+    X, y, X_new, _ = digits
+    clf = fast(classifier="knn", n_neighbors=3).fit(X, y)
+    knn = KNeighborsClassifier(3).fit(clf.transform(X), y)
+    np.testing.assert_array_equal(clf.predict(X_new), knn.predict(clf.transform(X_new)))
+
+
+@pytest.mark.parametrize("classifier", ["prototype", "knn", LogisticRegression()])
+def test_enroll_adds_new_classes_without_training(digits, classifier):
+    X, y, X_new, y_new = digits
+    seen = y < 8
+    clf = fast(max_epochs=15, classifier=classifier).fit(X[seen], y[seen])
+    before = clf.transform(X_new)
+    support = np.concatenate([np.flatnonzero(y == c)[:15] for c in (8, 9)])
+    assert clf.enroll(X[support], y[support]) is clf
+    np.testing.assert_array_equal(clf.transform(X_new), before)
+    np.testing.assert_array_equal(clf.classes_, np.arange(10))
+    assert clf.predict_proba(X_new).shape == (len(X_new), 10)
+    new = y_new >= 8
+    assert accuracy_score(y_new[~new], clf.predict(X_new[~new])) > 0.9
+    # Chance is 1 in 10 for classes that the network never saw.
+    found = accuracy_score(y_new[new], clf.predict(X_new[new]))
+    assert found > (0.4 if classifier == "prototype" else 0.15)
+
+
+def test_enroll_of_known_classes_moves_prototypes_to_the_mean_of_all(digits):
+    X, y, X_new, y_new = digits
+    clf = fast().fit(X, y)
+    clf.enroll(X_new, y_new)
+    Z, labels = clf.transform(np.concatenate([X, X_new])), np.concatenate([y, y_new])
+    expected = [Z[labels == c].mean(axis=0) for c in clf.classes_]
+    np.testing.assert_allclose(clf.prototypes_, expected, atol=1e-6)
+
+
+def test_enroll_takes_one_image_of_one_class(digits):
+    X, y, _, _ = digits
+    clf = fast().fit(X[y < 9], y[y < 9])
+    nine = X[y == 9]
+    clf.enroll(nine[:1], [9])
+    Z = clf.transform(nine[:1])
+    np.testing.assert_allclose(clf.prototypes_[9:], Z, atol=1e-6)
+    assert clf.predict(nine[:1]) == [9]
+
+
+def test_class_with_one_image_has_a_prototype(digits):
+    X, y, _, _ = digits
+    keep = (y != 4) | (np.cumsum(y == 4) == 1)
+    with pytest.warns(UserWarning, match="Classes with one image: 4"):
+        clf = fast().fit(X[keep], y[keep])
+    np.testing.assert_array_equal(clf.classes_, np.arange(10))
+    assert len(clf.prototypes_) == 10
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        np.array(["cat", "dog", "ox"]),
+        np.array([3, 7, 100]),
+        np.array([False, True]),
+        np.array([-1.0, 2.0]),
+        np.array(["a", 1, "c"], dtype=object)[[0, 2]],
+    ],
+    ids=["strings", "gaps", "booleans", "floats", "objects"],
+)
+def test_labels_of_any_kind_come_back(digits, labels):
+    X, y, X_new, y_new = digits
+    n = len(labels)
+    few, few_new = y < n, y_new < n
+    clf = fast().fit(X[few], labels[y[few]])
+    np.testing.assert_array_equal(clf.classes_, labels)
+    assert clf.predict(X_new[few_new]).dtype == labels.dtype
+    assert clf.score(X_new[few_new], labels[y_new[few_new]]) > 0.95
+
+
+def test_partial_fit_learns_from_chunks(digits):
+    X, y, X_new, y_new = digits
+    clf = fast()
+    for _ in range(5):
+        for start in range(0, len(X), 300):
+            clf.partial_fit(X[start : start + 300], y[start : start + 300])
+    assert clf.score(X_new, y_new) > 0.9
+
+
+def test_partial_fit_with_classes_announced(digits):
+    X, y, X_new, _ = digits
+    few = y < 5
+    clf = fast().partial_fit(X[few], y[few], classes=np.arange(10))
+    np.testing.assert_array_equal(clf.classes_, np.arange(10))
+    assert clf.predict(X_new).max() < 5
+    proba = clf.predict_proba(X_new)
+    assert np.isfinite(proba).all()
+    assert (proba[:, 5:] == 0).all()
+    clf.partial_fit(X[~few], y[~few])
+    assert set(clf.predict(X_new)) > {7}
+    with pytest.raises(ValueError, match=r"labels \[77\].*enroll"):
+        clf.partial_fit(X, np.where(y == 3, 77, y))
+    with pytest.raises(ValueError, match="differs from the classes"):
+        clf.partial_fit(X, y, classes=[1, 2])
+
+
+def test_groups_keep_held_out_images_apart(digits):
+    """Every group appears on one side only, shown by a leak that would be obvious."""
+    X, y, _, _ = digits
+    groups = np.arange(len(y)) // 30
+    clf = fast(max_epochs=2)
+    seen = {}
+    original = clf._train
+
+    def spy(X, codes, train, held_out, seed):
+        seen.update(train=train, held_out=held_out)
+        return original(X, codes, train, held_out, seed)
+
+    clf._train = spy
+    clf.fit(X, y, groups=groups)
+    assert len(seen["held_out"]) >= 60
+    assert not set(groups[seen["train"]]) & set(groups[seen["held_out"]])
+
+
+def test_more_neighbours_than_images_is_an_error(digits):
+    X, y, _, _ = digits
+    with pytest.raises(ValueError, match="n_neighbors=50.*smaller"):
+        fast(classifier="knn", n_neighbors=50).fit(X[:40], y[:40] % 2)

@@ -1,0 +1,207 @@
+"""Every mistake a user can make is answered by the parameter's name and a remedy."""
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from sklearn.exceptions import NotFittedError
+from sklearn.utils._param_validation import InvalidParameterError
+
+from sksiamese import SiameseClassifier, SiameseEmbedder
+
+X = np.random.default_rng(0).random((40, 8, 8))
+Y = np.arange(40) % 2
+ESTIMATORS = [SiameseClassifier, SiameseEmbedder]
+
+
+def fast(**params):
+    return SiameseClassifier(**{"max_epochs": 1, "random_state": 0, **params})
+
+
+def with_value(value):
+    spoiled = X.copy()
+    spoiled[3, 2, 1] = value
+    return spoiled
+
+
+# scikit-learn suspects a regression, as it should.
+@pytest.mark.filterwarnings("ignore:The number of unique classes")
+@pytest.mark.parametrize(
+    ("data", "labels", "message"),
+    [
+        (with_value(np.nan), Y, "X contains NaN"),
+        (with_value(np.inf), Y, "X contains infinity"),
+        (X, np.zeros(40), "y has 1 class.*at least two classes"),
+        (X, np.arange(40), "No class in y has two images.*add images"),
+        (X, None, "requires y"),
+        (X, Y[:39], "inconsistent numbers of samples"),
+        (X, np.linspace(0, 1, 40), "Unknown label type"),
+        (X[:, None].repeat(3, 1), Y, r"channels-first.*np\.moveaxis\(X, 1, -1\)"),
+        (X[..., None, None], Y, "X has 5 axes"),
+        (X[:, :0], Y, "at least one pixel"),
+        (X[0, 0], Y[:8], "Expected 2D array"),
+        (X[:0], Y[:0], "0 sample"),
+    ],
+)
+def test_fit_on_bad_data(data, labels, message):
+    with pytest.raises(ValueError, match=f"(?s){message}"):
+        fast().fit(data, labels)
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"backbone": "resnet17"}, "backbone='resnet17' is unknown.*'resnet18'"),
+        ({"backbone": "vgg11"}, "backbone='vgg11' cannot take.*image_size"),
+        ({"backbone": lambda: 3}, "backbone=.*not a torch.nn.Module"),
+        (
+            {"backbone": torch.nn.Identity()},
+            r"backbone=.*must return.*\(n, embedding_dim\)",
+        ),
+        ({"weights": "/nowhere.pt"}, "weights='/nowhere.pt' is not a file"),
+        (
+            {"backbone": "resnet18", "weights": "BEST"},
+            "weights='BEST'.*'IMAGENET1K_V1'",
+        ),
+        ({"batch_size": 3}, "batch_size=3 cannot hold two images.*4 or more"),
+        ({"mining": "hard", "loss": "supervised_contrastive"}, "mining='hard'.*leave"),
+        ({"trainable": 40}, "trainable=40.*smaller number"),
+        ({"device": "tpu-9"}, "device='tpu-9'.*'cpu'"),
+        ({"image_shape": (8, 7)}, r"image_shape=\(8, 7\).*leave image_shape=None"),
+        ({"image_shape": (8, 0)}, "image_shape must be"),
+        ({"image_size": (8,)}, "image_size must be"),
+        ({"early_stopping": True}, "early_stopping=True.*raise"),
+    ],
+)
+def test_fit_with_bad_parameters(params, message):
+    few = slice(0, 20)  # too few to hold any out
+    with pytest.raises(ValueError, match=f"(?s){message}"):
+        fast(**params).fit(X[few], Y[few])
+
+
+BAD_VALUES = {
+    "augment": "sometimes",
+    "backbone": 3,
+    "batch_size": 0,
+    "callbacks": "print",
+    "classes_per_batch": 1,
+    "device": 0,
+    "early_stopping": "yes",
+    "embedding_dim": 0,
+    "image_shape": 64,
+    "image_size": 0,
+    "loss": "hinge",
+    "lr": 0,
+    "lr_schedule": "steps",
+    "margin": 0,
+    "max_epochs": 0,
+    "mining": "easy",
+    "n_iter_no_change": 0,
+    "net_params": [1],
+    "normalize": "l2",
+    "precision": "float16",
+    "random_state": "zero",
+    "trainable": 0,
+    "validation_fraction": 1.0,
+    "verbose": "loud",
+    "warm_start": "hot",
+    "weight_decay": -0.1,
+    "weights": 3,
+    "classifier": "tree",
+    "n_neighbors": 0,
+    "n_prototypes": 0,
+}
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_bad_values_are_tried_for_every_parameter(estimator):
+    assert set(estimator().get_params()) <= set(BAD_VALUES)
+
+
+@pytest.mark.parametrize(("name", "value"), BAD_VALUES.items())
+def test_parameter_out_of_range_is_named(name, value):
+    with pytest.raises(InvalidParameterError, match=f"The '{name}' parameter of"):
+        fast().set_params(**{name: value}).fit(X, Y)
+    with pytest.raises(InvalidParameterError, match=f"The '{name}' parameter of"):
+        fast().set_params(**{name: value}).partial_fit(X, Y)
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_misspelt_parameter_is_refused_at_once(estimator):
+    with pytest.raises(TypeError, match="marginn"):
+        estimator(marginn=1)
+
+
+@pytest.mark.parametrize(
+    "method", ["predict", "predict_proba", "decision_function", "transform"]
+)
+def test_unfitted_estimator_says_so(method):
+    with pytest.raises(NotFittedError, match="SiameseClassifier"):
+        getattr(SiameseClassifier(), method)(X)
+
+
+def test_unfitted_estimator_refuses_pairs_and_enrolment():
+    for call in (
+        lambda: SiameseEmbedder().pair_distance((X, X)),
+        lambda: SiameseEmbedder(loss="logistic").pair_proba((X, X)),
+        lambda: SiameseClassifier().enroll(X, Y),
+    ):
+        with pytest.raises(NotFittedError):
+            call()
+
+
+def test_failed_fit_leaves_an_unfitted_estimator():
+    clf = fast(backbone="resnet17")
+    with pytest.raises(ValueError, match="unknown"):
+        clf.fit(X, Y)
+    with pytest.raises(NotFittedError):
+        clf.predict(X)
+
+
+@pytest.mark.parametrize("method", ["predict", "transform", "enroll"])
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (np.zeros((4, 9, 9)), r"shape \(9, 9\).*fitted on.*\(8, 8\).*resize"),
+        (np.zeros((4, 8, 8, 3)), r"shape \(8, 8, 3\).*fitted on"),
+        (np.zeros((4, 64)), r"shape \(64,\).*fitted on.*\(8, 8\)"),
+        (np.full((4, 8, 8), np.nan), "NaN"),
+    ],
+)
+def test_other_images_than_in_fit_are_refused(fitted, method, data, message):
+    arguments = (data, [0, 0, 1, 1]) if method == "enroll" else (data,)
+    with pytest.raises(ValueError, match=f"(?s){message}"):
+        getattr(fitted, method)(*arguments)
+
+
+def test_refused_enrolment_changes_nothing(fitted):
+    before = pickle.dumps(fitted.head_)
+    with pytest.raises(ValueError, match="inconsistent"):
+        fitted.enroll(X[:4], [0, 1])
+    assert pickle.dumps(fitted.head_) == before
+
+
+@pytest.mark.parametrize(
+    ("pairs", "message"),
+    [
+        (X, r"pairs has shape \(40, 8, 8\)"),
+        ((X, X[:3]), "40 first but 3 second"),
+        ((X, X, X), "tuple of 3"),
+    ],
+)
+def test_pairs_of_another_form_are_refused(fitted, pairs, message):
+    with pytest.raises(ValueError, match=message):
+        fitted.pair_distance(pairs)
+
+
+def test_predict_on_rows_of_another_width():
+    clf = fast(image_shape=(8, 8)).fit(X.reshape(40, 64), Y)
+    with pytest.raises(ValueError, match=r"63 columns.*image_shape=\(8, 8\)"):
+        clf.predict(X.reshape(40, 64)[:, :63])
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    """Fit a classifier to be read and never changed."""
+    return fast().fit(X, Y)
