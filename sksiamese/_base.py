@@ -170,7 +170,7 @@ class BaseSiamese(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
 
         Returns
         -------
-        self : object
+        object
             The fitted estimator.
 
         Raises
@@ -215,7 +215,7 @@ class BaseSiamese(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
 
         Returns
         -------
-        self : object
+        object
             The estimator.
         """
         first = not hasattr(self, "net_")
@@ -244,7 +244,7 @@ class BaseSiamese(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
 
         Returns
         -------
-        embeddings : float32 ndarray of shape (n, embedding_dim)
+        float32 ndarray of shape (n, embedding_dim)
             Embeddings; of unit length if ``normalize=True``. Samples of one class lie
             close together in Euclidean distance.
         """
@@ -261,7 +261,7 @@ class BaseSiamese(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
 
         Returns
         -------
-        distances : float32 ndarray of shape (n_pairs,)
+        float32 ndarray of shape (n_pairs,)
             Euclidean distances, >= 0, at most 2 if ``normalize=True``; smaller is
             closer.
         """
@@ -278,7 +278,7 @@ class BaseSiamese(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
 
         Returns
         -------
-        scores : float32 ndarray of shape (n_pairs,)
+        float32 ndarray of shape (n_pairs,)
             Scores, <= 0; larger is closer, as scikit-learn's metrics expect.
         """
         return -self.pair_distance(pairs)
@@ -296,7 +296,7 @@ class BaseSiamese(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
 
         Returns
         -------
-        proba : float32 ndarray of shape (n_pairs,)
+        float32 ndarray of shape (n_pairs,)
             Probabilities of "same class", if that were as frequent as "different".
         """
         first, second = self._embed_pairs(pairs)

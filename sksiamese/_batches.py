@@ -63,7 +63,7 @@ class ResidentData:
 
         Returns
         -------
-        x : Tensor of shape (n_batch, ...)
+        Tensor of shape (n_batch, ...)
             Raw values on the device, in the array's own dtype.
 
         labels : int64 Tensor of shape (n_batch,) or None

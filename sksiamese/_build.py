@@ -35,7 +35,7 @@ def make_module(params, image_shape, X, rows):
 
     Returns
     -------
-    module : EmbeddingNet
+    EmbeddingNet
         Untrained network.
 
     criterion : Module

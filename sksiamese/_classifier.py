@@ -39,6 +39,18 @@ class SiameseClassifier(ClassifierMixin, BaseSiamese):
         callable that returns one, maps float32 tensors of shape
         ``(n, n_channels, height, width)`` to ``(n, embedding_dim)``.
 
+    classifier : {"prototype", "knn"} or classifier, default="prototype"
+        What decides on the embeddings: the nearest prototype, scikit-learn's k nearest
+        neighbours, or a scikit-learn classifier with ``decision_function`` or
+        ``predict_proba``, which is cloned.
+
+    n_neighbors : int, default=5
+        Neighbours that vote, for ``classifier="knn"``.
+
+    n_prototypes : int, default=1
+        Prototypes of each class, for ``classifier="prototype"``: the mean embedding,
+        or the centres of k-means within the class.
+
     weights : str, path-like or None, default=None
         Weights to start from: a name of torchvision's weights for that backbone,
         ``"DEFAULT"`` for the best of them, or the path of a state dict. Pretrained
@@ -151,18 +163,6 @@ class SiameseClassifier(ClassifierMixin, BaseSiamese):
 
     verbose : int, default=0
         1 shows a progress bar.
-
-    classifier : {"prototype", "knn"} or classifier, default="prototype"
-        What decides on the embeddings: the nearest prototype, scikit-learn's k nearest
-        neighbours, or a scikit-learn classifier with ``decision_function`` or
-        ``predict_proba``, which is cloned.
-
-    n_neighbors : int, default=5
-        Neighbours that vote, for ``classifier="knn"``.
-
-    n_prototypes : int, default=1
-        Prototypes of each class, for ``classifier="prototype"``: the mean embedding,
-        or the centres of k-means within the class.
 
     Attributes
     ----------
@@ -326,7 +326,7 @@ class SiameseClassifier(ClassifierMixin, BaseSiamese):
 
         Returns
         -------
-        y : ndarray of shape (n,)
+        ndarray of shape (n,)
             Class labels, those with the largest probability.
         """
         logits = self._logits(X)
@@ -342,7 +342,7 @@ class SiameseClassifier(ClassifierMixin, BaseSiamese):
 
         Returns
         -------
-        proba : float64 ndarray of shape (n, n_classes)
+        float64 ndarray of shape (n, n_classes)
             Probabilities; columns in the order of ``classes_``, rows add up to 1.
         """
         return softmax(self._logits(X), axis=1)
@@ -357,7 +357,7 @@ class SiameseClassifier(ClassifierMixin, BaseSiamese):
 
         Returns
         -------
-        scores : float64 ndarray of shape (n, n_classes), or (n,) for two classes
+        float64 ndarray of shape (n, n_classes), or (n,) for two classes
             Logits whose softmax are the probabilities; for two classes the log-odds of
             ``classes_[1]``. Minus infinity for a class of which no image is known.
         """
@@ -393,7 +393,7 @@ class SiameseClassifier(ClassifierMixin, BaseSiamese):
 
         Returns
         -------
-        self : SiameseClassifier
+        SiameseClassifier
             The estimator.
 
         Raises
@@ -428,7 +428,7 @@ class SiameseClassifier(ClassifierMixin, BaseSiamese):
 
         Returns
         -------
-        self : SiameseClassifier
+        SiameseClassifier
             The extended estimator.
         """
         check_is_fitted(self)
@@ -443,7 +443,7 @@ class SiameseClassifier(ClassifierMixin, BaseSiamese):
 
         Returns
         -------
-        prototypes : ndarray of shape (n_prototypes_total, embedding_dim)
+        ndarray of shape (n_prototypes_total, embedding_dim)
             Prototypes.
         """
         return self.head_.prototypes_

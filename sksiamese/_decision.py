@@ -65,7 +65,7 @@ class PrototypeHead:
 
         Returns
         -------
-        self : PrototypeHead
+        PrototypeHead
             The extended head.
         """
         if self.classes_ is None:
@@ -109,7 +109,7 @@ class PrototypeHead:
 
         Returns
         -------
-        self : PrototypeHead
+        PrototypeHead
             The head.
         """
         if self.classes_ is not None:
@@ -129,7 +129,7 @@ class PrototypeHead:
 
         Returns
         -------
-        logits : float64 ndarray of shape (n, n_classes)
+        float64 ndarray of shape (n, n_classes)
             Scores, <= 0; larger is closer.
         """
         squares = euclidean_distances(
@@ -179,7 +179,7 @@ class RefittedHead:
 
         Returns
         -------
-        self : RefittedHead
+        RefittedHead
             The extended head.
         """
         if self.classes_ is not None:
@@ -206,7 +206,7 @@ class RefittedHead:
 
         Returns
         -------
-        self : RefittedHead
+        RefittedHead
             The head.
         """
         if self.classes_ is not None:
@@ -224,7 +224,7 @@ class RefittedHead:
 
         Returns
         -------
-        logits : float64 ndarray of shape (n, n_classes)
+        float64 ndarray of shape (n, n_classes)
             ``decision_function``, or the logarithm of ``predict_proba``.
         """
         if hasattr(self.classifier_, "decision_function"):
@@ -252,7 +252,7 @@ def make_head(classifier, *, n_prototypes, n_neighbors, random_state):
 
     Returns
     -------
-    head : PrototypeHead or RefittedHead
+    PrototypeHead or RefittedHead
         Head that knows no embedding yet.
 
     Raises
@@ -292,7 +292,7 @@ def fit_temperature(logits, codes):
 
     Returns
     -------
-    temperature : float
+    float
         Divisor of the logits, > 0.
 
     References

@@ -16,7 +16,7 @@ def resolve_device(device):
 
     Returns
     -------
-    device : str
+    str
         A PyTorch device that is there.
 
     Raises
@@ -47,7 +47,7 @@ def has_bfloat16(device):
 
     Returns
     -------
-    available : bool
+    bool
         True for CUDA devices and x86 processors (AMX, AVX512-BF16) with the units.
     """
     kind = torch.device(device).type

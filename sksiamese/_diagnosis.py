@@ -37,7 +37,7 @@ def choose_scored(codes, held_out, seed):
 
     Returns
     -------
-    rows : int64 ndarray
+    int64 ndarray
         Sorted rows, at most ``N_SCORED``; empty when fewer than two classes have two.
     """
     rng = np.random.default_rng(seed)

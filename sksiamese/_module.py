@@ -52,7 +52,7 @@ class EmbeddingNet(nn.Module):
 
         Returns
         -------
-        self : EmbeddingNet
+        EmbeddingNet
             The module.
         """
         super().train(mode)
@@ -70,7 +70,7 @@ class EmbeddingNet(nn.Module):
 
         Returns
         -------
-        embeddings : float32 Tensor of shape (n, embedding_dim)
+        float32 Tensor of shape (n, embedding_dim)
             Embeddings.
         """
         x = self.preprocess(x)
@@ -96,7 +96,7 @@ def freeze(backbone, trainable):
 
     Returns
     -------
-    frozen : list of Module
+    list of Module
         Modules that must stay in evaluation mode.
 
     Raises

@@ -19,7 +19,7 @@ _VECTORS = 64
 
 
 class SiameseNet(NeuralNet):
-    """skorch's network with resident data, class-balanced batches and pair statistics.
+    """Network of skorch with resident data, class-balanced batches and pair statistics.
 
     Differs from ``NeuralNet`` in these ways: batches come by index from one resident
     array, balanced by class; a step may run in bfloat16; losses and pair distances add
@@ -70,7 +70,7 @@ class SiameseNet(NeuralNet):
 
         Returns
         -------
-        self : SiameseNet
+        SiameseNet
             The network.
         """
         self.module_ = self.module.to(memory_format=torch.channels_last)
@@ -87,7 +87,7 @@ class SiameseNet(NeuralNet):
 
         Returns
         -------
-        self : SiameseNet
+        SiameseNet
             The network.
         """
         trained = [p for _, p in self.get_all_learnable_params() if p.requires_grad]
@@ -111,7 +111,7 @@ class SiameseNet(NeuralNet):
 
         Returns
         -------
-        dataset : ResidentData
+        ResidentData
             Source of batches.
         """
         if isinstance(X, ResidentData):
@@ -131,7 +131,7 @@ class SiameseNet(NeuralNet):
 
         Returns
         -------
-        iterator : iterable of (Tensor, Tensor or None)
+        iterable of (Tensor, Tensor or None)
             Raw values and labels.
         """
         if not training:
@@ -159,7 +159,7 @@ class SiameseNet(NeuralNet):
 
         Returns
         -------
-        embeddings : float32 Tensor of shape (n, embedding_dim)
+        float32 Tensor of shape (n, embedding_dim)
             Embeddings.
         """
         if not self.module_.training:
@@ -265,7 +265,7 @@ class SiameseNet(NeuralNet):
 
         Returns
         -------
-        self : SiameseNet
+        SiameseNet
             The network.
         """
         self.interrupted_ = self.stopped_by_callback_ = False
@@ -285,7 +285,7 @@ class SiameseNet(NeuralNet):
 
         Returns
         -------
-        embeddings : float32 ndarray of shape (n, embedding_dim)
+        float32 ndarray of shape (n, embedding_dim)
             Embeddings.
         """
         return np.concatenate([z.numpy() for z in self.forward_iter(X)])
@@ -300,7 +300,7 @@ class SiameseNet(NeuralNet):
 
         Returns
         -------
-        proba : float32 ndarray of shape (n_pairs,)
+        float32 ndarray of shape (n_pairs,)
             Probabilities.
         """
         with torch.no_grad():
@@ -353,7 +353,7 @@ def make_net(module, criterion, data, *, epochs, seed, params, validation=None):
 
     Returns
     -------
-    net : SiameseNet
+    SiameseNet
         Initialised network.
     """
     reduced = params["precision"] == "bfloat16"

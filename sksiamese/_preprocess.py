@@ -50,7 +50,7 @@ class Preprocess(nn.Module):
 
         Returns
         -------
-        x : float32 Tensor of shape (n, n_channels, height, width) or (n, n_features)
+        float32 Tensor of shape (n, n_channels, height, width) or (n, n_features)
             Standardised values; images are laid out channels last in memory.
         """
         # In this order a large common offset, as in 16-bit images, is gone before
@@ -80,8 +80,11 @@ def measure_statistics(X, rows):
 
     Returns
     -------
-    mean, std : float64 ndarrays of shape (n_channels,) or (n_features,)
-        Statistics; the deviation of a constant channel or feature is 1.
+    mean : float64 ndarray of shape (n_channels,) or (n_features,)
+        Means.
+
+    std : float64 ndarray of shape (n_channels,) or (n_features,)
+        Deviations; that of a constant channel or feature is 1.
     """
     if X.ndim == 3:
         X = X[..., None]

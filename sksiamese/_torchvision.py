@@ -11,7 +11,7 @@ def torchvision_models():
 
     Returns
     -------
-    models : module
+    module
         ``torchvision.models``.
     """
     from torchvision import models
@@ -32,7 +32,7 @@ def find_weights(name, weights):
 
     Returns
     -------
-    entry : torchvision.models.WeightsEnum or None
+    torchvision.models.WeightsEnum or None
         None for a path.
 
     Raises
@@ -70,7 +70,7 @@ def torchvision_backbone(name, input_shape, embedding_dim, weights):
 
     Returns
     -------
-    model : Module
+    Module
         The network.
     """
     n_channels, *sides = input_shape

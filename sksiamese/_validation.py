@@ -42,7 +42,7 @@ def check_images(estimator, X, *, reset):
 
     Returns
     -------
-    X : ndarray of shape (n, *image_shape_)
+    ndarray of shape (n, *image_shape_)
         The same values in the same dtype, without a copy where the input is an array.
 
     Raises
@@ -128,7 +128,7 @@ def check_size(name, value, lengths):
 
     Returns
     -------
-    value : tuple of int
+    tuple of int
         The checked value.
     """
     parts = tuple(value)
@@ -158,7 +158,7 @@ def input_shape(image_shape, *, image_size=None, to_rgb=False):
 
     Returns
     -------
-    shape : tuple of int
+    tuple of int
         ``(n_channels, height, width)`` or ``(n_features,)``.
     """
     if len(image_shape) == 1:
@@ -183,7 +183,7 @@ def check_classes(y, classes, known):
 
     Returns
     -------
-    known : ndarray of shape (n_classes,) or None
+    ndarray of shape (n_classes,) or None
         Sorted labels of this and all calls to come; None if ``y`` is.
 
     Raises
@@ -219,8 +219,11 @@ def check_pairs(pairs):
 
     Returns
     -------
-    first, second : array-likes of shape (n_pairs, ...)
-        Members of the pairs.
+    first : array-like of shape (n_pairs, ...)
+        First members.
+
+    second : array-like of shape (n_pairs, ...)
+        Second members.
 
     Raises
     ------

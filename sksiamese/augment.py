@@ -73,7 +73,7 @@ class RandomAffine(nn.Module):
 
         Returns
         -------
-        images : Tensor of shape (n, n_channels, height, width)
+        Tensor of shape (n, n_channels, height, width)
             Transformed images of the same type and memory format.
         """
         grid = F.affine_grid(
@@ -137,7 +137,7 @@ def make_augmentation(augment, *, is_image):
 
     Returns
     -------
-    augmentation : callable or None
+    callable or None
         Callable on a batch tensor.
     """
     if augment == "auto":

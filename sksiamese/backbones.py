@@ -33,7 +33,7 @@ def mlp(input_shape, embedding_dim=64):
 
     Returns
     -------
-    backbone : Module
+    Module
         Untrained network.
     """
     return nn.Sequential(
@@ -64,7 +64,7 @@ def conv(input_shape, embedding_dim=64):
 
     Returns
     -------
-    backbone : Module
+    Module
         Untrained network.
     """
     channels, *sides = input_shape
@@ -103,7 +103,7 @@ def conv16_32_64(input_shape, embedding_dim=128):
 
     Returns
     -------
-    backbone : Module
+    Module
         Untrained network.
     """
     layers, n_values = _plain_blocks(input_shape, (16, 32, 64))
@@ -131,7 +131,7 @@ def conv16_32_16(input_shape, embedding_dim=64):
 
     Returns
     -------
-    backbone : Module
+    Module
         Untrained network.
     """
     layers, n_values = _plain_blocks(input_shape, (16, 32, 16), dropout=0.2)
@@ -154,7 +154,7 @@ def conv4_16_tanh(input_shape, embedding_dim=10):
 
     Returns
     -------
-    backbone : Module
+    Module
         Untrained network.
     """
     channels, *sides = input_shape
@@ -188,7 +188,7 @@ def dense128(input_shape, embedding_dim=128):
 
     Returns
     -------
-    backbone : Module
+    Module
         Untrained network.
     """
     return nn.Sequential(
@@ -226,11 +226,11 @@ _TAKES_VECTORS = ("mlp", "dense128")
 
 
 def list_backbones():
-    """Names that ``backbone=`` accepts.
+    """List the names that ``backbone=`` accepts.
 
     Returns
     -------
-    names : list of str
+    list of str
         The small networks of this package, then the classification models of
         ``torchvision.models``.
 
@@ -266,7 +266,7 @@ def make_backbone(backbone, input_shape, *, embedding_dim=None, weights=None):
 
     Returns
     -------
-    module : Module
+    Module
         The backbone, in evaluation mode.
 
     embedding_dim : int
@@ -309,7 +309,7 @@ def uses_pretrained_weights(backbone, weights):
 
     Returns
     -------
-    pretrained : bool
+    bool
         True for a torchvision model with weights.
     """
     return weights is not None and isinstance(backbone, str) and backbone not in _NAMED
@@ -328,8 +328,11 @@ def pretrained_statistics(backbone, weights):
 
     Returns
     -------
-    mean, std : lists of float
-        For values in [0, 1], one per RGB channel.
+    mean : list of float
+        Means for values in [0, 1], one per RGB channel.
+
+    std : list of float
+        Deviations, likewise.
     """
     entry = find_weights(backbone, weights)
     if entry is None:

@@ -76,7 +76,7 @@ class ContrastiveLoss(nn.Module):
 
         Returns
         -------
-        loss : Tensor of shape ()
+        Tensor of shape ()
             Loss, >= 0.
         """
         squares = pairwise_distances(_full_precision(embeddings), squared=True)
@@ -159,7 +159,7 @@ class LogisticLoss(nn.Module):
 
         Returns
         -------
-        loss : Tensor of shape ()
+        Tensor of shape ()
             Mean cross-entropy of the positives plus that of the negatives, >= 0.
         """
         embeddings = _full_precision(embeddings)
@@ -178,7 +178,7 @@ class LogisticLoss(nn.Module):
         return (positive * F.softplus(-logits) + negative * F.softplus(logits)).sum()
 
     def pair_logit(self, a, b):
-        """Log-odds that two embeddings are of one class.
+        """Compute the log-odds that two embeddings are of one class.
 
         Parameters
         ----------
@@ -187,7 +187,7 @@ class LogisticLoss(nn.Module):
 
         Returns
         -------
-        logit : Tensor of shape (n_pairs,)
+        Tensor of shape (n_pairs,)
             Log-odds of "same"; larger is more alike.
         """
         difference = (a - b).abs()
@@ -249,7 +249,7 @@ class TripletLoss(nn.Module):
 
         Returns
         -------
-        loss : Tensor of shape ()
+        Tensor of shape ()
             Loss, >= 0.
         """
         distances = pairwise_distances(_full_precision(embeddings))
@@ -336,7 +336,7 @@ class MultiSimilarityLoss(nn.Module):
 
         Returns
         -------
-        loss : Tensor of shape ()
+        Tensor of shape ()
             Loss, >= 0.
         """
         unit = F.normalize(_full_precision(embeddings), dim=1)
@@ -397,7 +397,7 @@ class SupervisedContrastiveLoss(nn.Module):
 
         Returns
         -------
-        loss : Tensor of shape ()
+        Tensor of shape ()
             Loss, >= 0.
         """
         unit = F.normalize(_full_precision(embeddings), dim=1)
@@ -447,7 +447,7 @@ def make_loss(loss, *, embedding_dim, margin=1.0, mining="auto"):
 
     Returns
     -------
-    module : Module
+    Module
         A module of its own, whose parameters may be trained.
 
     Raises

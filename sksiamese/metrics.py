@@ -21,7 +21,7 @@ def pair_roc_auc(embeddings, labels):
 
     Returns
     -------
-    auc : float
+    float
         Between 0 and 1; 0.5 is chance. NaN when all pairs, or none, are of one class.
 
     Notes
@@ -66,7 +66,7 @@ def expected_calibration_error(y_true, y_proba, *, classes=None, n_bins=15):
 
     Returns
     -------
-    error : float
+    float
         Between 0 and 1; 0 is calibrated.
 
     Raises

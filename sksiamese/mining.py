@@ -22,7 +22,7 @@ def pairwise_distances(embeddings, *, squared=False):
 
     Returns
     -------
-    distances : Tensor of shape (n, n)
+    Tensor of shape (n, n)
         Distances, >= 0. Coinciding embeddings are ``1e-6`` apart (``1e-12`` squared)
         and pass no gradient, where the square root would have an infinite one.
     """
@@ -42,9 +42,11 @@ def pair_masks(labels):
 
     Returns
     -------
-    positives, negatives : bool Tensors of shape (n, n)
-        ``positives[i, j]`` is true when ``i != j`` are of one class,
-        ``negatives[i, j]`` when they are of two.
+    positives : bool Tensor of shape (n, n)
+        ``positives[i, j]`` is true when ``i != j`` are of one class.
+
+    negatives : bool Tensor of shape (n, n)
+        ``negatives[i, j]`` is true when they are of two classes.
     """
     same = labels[:, None] == labels
     return same.fill_diagonal_(False), labels[:, None] != labels
@@ -67,7 +69,7 @@ def semihard_negatives(distances, negatives):
 
     Returns
     -------
-    negative_idx : int64 Tensor of shape (n, n)
+    int64 Tensor of shape (n, n)
         ``negative_idx[a, p]`` is the negative for anchor ``a`` and positive ``p``.
         Rows of anchors without a negative mean nothing.
 
@@ -101,8 +103,11 @@ def pair_weights(distances, labels, mining="all"):
 
     Returns
     -------
-    positive_weights, negative_weights : Tensors of shape (n, n)
-        Each sums to 1, or to 0 when the batch has no such pair.
+    positive_weights : Tensor of shape (n, n)
+        Weights that add up to 1, or to 0 when the batch has no positive pair.
+
+    negative_weights : Tensor of shape (n, n)
+        The same for negative pairs.
     """
     positives, negatives = pair_masks(labels)
     if mining == "all":

@@ -29,9 +29,12 @@ def hold_out(labels, fraction, *, groups=None, random_state=None):
 
     Returns
     -------
-    train, held_out : int64 ndarrays
-        Sorted row indices; ``held_out`` is empty when nothing can be set apart without
-        leaving fewer than two classes, or none with two images, to train on.
+    train : int64 ndarray
+        Sorted row indices to train on.
+
+    held_out : int64 ndarray
+        The others; empty when nothing can be set apart without leaving fewer than two
+        classes, or none with two images, to train on.
 
     Examples
     --------

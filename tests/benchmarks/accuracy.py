@@ -3,10 +3,10 @@
     python -m tests.benchmarks.accuracy [SET ...] [--seeds 0 1 2] [--on validation]
 
 prints a Markdown table and writes ``accuracy.json``. Sets: mnist, pneumonia, malaria,
-digits; all but the last are read from ``$SKSIAMESE_DATA``. Splits are the official ones;
-malaria cells are split by patient, digits are cross-validated. ``--on validation`` scores
-images (patients) held out from the training set instead of the test set: defaults were
-chosen on those. ``--set name=value`` changes a parameter.
+digits; all but the last are read from ``$SKSIAMESE_DATA``. Splits are the official
+ones; malaria cells are split by patient, digits are cross-validated. ``--on
+validation`` scores images (patients) held out from the training set instead of the test
+set: defaults were chosen on those. ``--set name=value`` changes a parameter.
 """
 
 import argparse
@@ -59,7 +59,7 @@ def pneumonia(on, seed):
 
 
 def malaria(on, seed):
-    """A fifth of the patients; validation is a fifth of the other patients."""
+    """Hold out a fifth of the patients; validation is a fifth of the others."""
     a = read("malaria_cells_50_gray.npz")
     X, y, patients = a["images"], a["labels"], a["patient"]
     folds = StratifiedGroupKFold(5, shuffle=True, random_state=0)
