@@ -7,7 +7,7 @@ from scipy.special import softmax
 from sklearn.base import ClassifierMixin
 
 from sksiamese._base import BaseSiamese
-from sksiamese._decision import fit_temperature, make_head
+from sksiamese._decision import calibrate, make_head
 from sksiamese._validation import (
     HasMethods,
     Interval,
@@ -15,9 +15,9 @@ from sksiamese._validation import (
     check_classes,
     check_images,
     check_is_fitted,
+    check_kind,
     fit_context,
 )
-from sksiamese.metrics import expected_calibration_error
 
 
 class SiameseClassifier(ClassifierMixin, BaseSiamese):
@@ -138,7 +138,7 @@ class SiameseClassifier(ClassifierMixin, BaseSiamese):
         Epochs without improvement after which ``early_stopping`` stops.
 
     device : str, default="auto"
-        PyTorch device. ``"auto"`` takes a GPU if there is one.
+        PyTorch device. ``"auto"`` takes a CUDA device if there is one.
 
     precision : {"auto", "float32", "bfloat16"}, default="auto"
         Arithmetic of training. ``"auto"`` is bfloat16 for convolutional networks where
@@ -407,7 +407,8 @@ class SiameseClassifier(ClassifierMixin, BaseSiamese):
             self.head_ = self._make_head(self._draw_seed())
         Z, y = self.net_.embed(check_images(self, X, reset=False)), np.ravel(y)
         self.head_.forget(np.unique(y)).partial_fit(Z, y)
-        self._calibrate(Z, y, held_out=False)
+        calibration = calibrate(self.head_, Z, y, held_out=False)
+        self.temperature_, self.calibration_ = calibration
         self.classes_ = known
         return self
 
@@ -424,7 +425,7 @@ class SiameseClassifier(ClassifierMixin, BaseSiamese):
             Images or rows of the shape seen in :meth:`fit`.
 
         y : array-like of shape (n,)
-            Class labels.
+            Class labels, of the same kind (numbers or strings) as those known.
 
         Returns
         -------
@@ -433,6 +434,7 @@ class SiameseClassifier(ClassifierMixin, BaseSiamese):
         """
         check_is_fitted(self)
         X, y = self._check_training_data(X, y, reset=False)
+        check_kind(y, self.classes_)
         self.head_.partial_fit(self.net_.embed(X), y)
         self.classes_ = np.union1d(self.classes_, y)
         return self
@@ -457,10 +459,11 @@ class SiameseClassifier(ClassifierMixin, BaseSiamese):
         # A class whose only group is held out cannot be judged.
         judged = held_out[np.isin(y[held_out], self.head_.classes_)]
         if len(judged):
-            self._calibrate(Z[judged], y[judged], held_out=True)
+            calibration = calibrate(self.head_, Z[judged], y[judged], held_out=True)
             self.head_ = self._make_head(seed).partial_fit(Z, y)
         else:
-            self._calibrate(Z, y, held_out=False)
+            calibration = calibrate(self.head_, Z, y, held_out=False)
+        self.temperature_, self.calibration_ = calibration
         self.classes_ = self.head_.classes_
 
     def _make_head(self, seed):
@@ -471,21 +474,6 @@ class SiameseClassifier(ClassifierMixin, BaseSiamese):
             n_neighbors=self.n_neighbors,
             random_state=seed,
         )
-
-    def _calibrate(self, Z, y, *, held_out):
-        """Fit the temperature and measure what it achieves."""
-        logits = self.head_.logits(Z)
-        classes = self.head_.classes_
-        self.temperature_ = fit_temperature(logits, np.searchsorted(classes, y))
-        error = float("nan")
-        if held_out:
-            proba = softmax(logits / self.temperature_, axis=1)
-            error = expected_calibration_error(y, proba, classes=classes)
-        self.calibration_ = {
-            "n_images": len(y),
-            "held_out": held_out,
-            "expected_calibration_error": error,
-        }
 
     def _logits(self, X):
         """Calibrated logits, columns in the order of ``classes_``."""

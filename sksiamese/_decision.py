@@ -6,11 +6,13 @@ Layer 0: NumPy and scikit-learn only. A head learns labels of embeddings bit by 
 
 import numpy as np
 from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax
+from scipy.special import log_softmax, softmax
 from sklearn.base import clone
 from sklearn.cluster import KMeans
 from sklearn.metrics import euclidean_distances
 from sklearn.neighbors import KNeighborsClassifier
+
+from sksiamese.metrics import expected_calibration_error
 
 # Votes of a head that knows only probabilities are cut off here, so that "no votes"
 # stays a finite log-odds that the temperature can scale.
@@ -191,9 +193,9 @@ class RefittedHead:
                 f"n_neighbors={n_neighbors}, but only {len(Z)} images are known: use a"
                 " smaller n_neighbors or add images."
             )
-        self.embeddings_, self.labels_ = Z, y
         self.classifier_ = clone(self.classifier).fit(Z, y)
         self.classes_ = self.classifier_.classes_
+        self.embeddings_, self.labels_ = Z, y
         return self
 
     def forget(self, labels):
@@ -318,3 +320,39 @@ def fit_temperature(logits, codes):
         cross_entropy, bounds=(centre - 12, centre + 6), method="bounded"
     )
     return float(np.exp(found.x))
+
+
+def calibrate(head, Z, y, *, held_out):
+    """Fit the temperature of a head and measure what it achieves.
+
+    Parameters
+    ----------
+    head : PrototypeHead or RefittedHead
+        Head that knows some embeddings.
+
+    Z : ndarray of shape (n, embedding_dim)
+        Embeddings to calibrate on.
+
+    y : ndarray of shape (n,)
+        Their labels, all known to the head.
+
+    held_out : bool
+        Whether they trained neither the network nor the head.
+
+    Returns
+    -------
+    temperature : float
+        Divisor of the head's logits.
+
+    report : dict
+        ``"n_images"``, ``"held_out"``, ``"expected_calibration_error"``; the last is
+        NaN on embeddings that were not held out, where it would mean nothing.
+    """
+    logits = head.logits(Z)
+    temperature = fit_temperature(logits, np.searchsorted(head.classes_, y))
+    error = float("nan")
+    if held_out:
+        proba = softmax(logits / temperature, axis=1)
+        error = expected_calibration_error(y, proba, classes=head.classes_)
+    report = {"n_images": len(y), "held_out": held_out}
+    return temperature, {**report, "expected_calibration_error": error}

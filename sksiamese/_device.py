@@ -11,8 +11,7 @@ def resolve_device(device):
     Parameters
     ----------
     device : str
-        ``"auto"`` takes a CUDA device, else Apple's GPU, else the CPU; anything else is
-        a PyTorch device.
+        ``"auto"`` takes a CUDA device, else the CPU; anything else is a PyTorch device.
 
     Returns
     -------
@@ -25,9 +24,9 @@ def resolve_device(device):
         If PyTorch does not know the device or the machine has none.
     """
     if device == "auto":
-        if torch.cuda.is_available():
-            return "cuda"
-        return "mps" if torch.backends.mps.is_available() else "cpu"
+        # Apple's GPU is left to those who ask for it: PyTorch's grid_sample lacks the
+        # padding there that augmentation needs.
+        return "cuda" if torch.cuda.is_available() else "cpu"
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:

@@ -108,7 +108,7 @@ class SiameseEmbedder(BaseSiamese):
         Epochs without improvement after which ``early_stopping`` stops.
 
     device : str, default="auto"
-        PyTorch device. ``"auto"`` takes a GPU if there is one.
+        PyTorch device. ``"auto"`` takes a CUDA device if there is one.
 
     precision : {"auto", "float32", "bfloat16"}, default="auto"
         Arithmetic of training. ``"auto"`` is bfloat16 for convolutional networks where

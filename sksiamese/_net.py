@@ -207,7 +207,9 @@ class SiameseNet(NeuralNet):
         """
         if iterator is None:
             return
-        sums = torch.zeros(5, dtype=torch.float64, device=self.device)
+        # Apple's GPU has no float64.
+        kind = torch.float32 if "mps" in str(self.device) else torch.float64
+        sums = torch.zeros(5, dtype=kind, device=self.device)
         for batch in iterator:
             self.notify("on_batch_begin", batch=batch, training=training)
             step = step_fn(batch, **fit_params)

@@ -16,6 +16,7 @@ __all__ = [
     "Interval",
     "StrOptions",
     "check_is_fitted",
+    "check_kind",
     "check_images",
     "check_pairs",
     "check_size",
@@ -167,6 +168,30 @@ def input_shape(image_shape, *, image_size=None, to_rgb=False):
     return (3 if to_rgb else n_channels, *(image_size or image_shape[:2]))
 
 
+def check_kind(y, known):
+    """Refuse to mix numbers and strings, which NumPy would turn into strings.
+
+    Parameters
+    ----------
+    y : array-like of shape (n,)
+        New labels.
+
+    known : ndarray of shape (n_classes,)
+        Labels so far.
+
+    Raises
+    ------
+    ValueError
+        If only one of them holds numbers.
+    """
+    y = np.asarray(y)
+    if (y.dtype.kind in "biuf") != (known.dtype.kind in "biuf"):
+        raise ValueError(
+            f"y holds labels of type {y.dtype}, but the classes so far are of type"
+            f" {known.dtype}: numbers and strings cannot be mixed, so convert y."
+        )
+
+
 def check_classes(y, classes, known):
     """Check the labels of a chunk against those that were announced.
 
@@ -200,6 +225,7 @@ def check_classes(y, classes, known):
             f"classes={classes!r} differs from the classes of earlier calls, {known}:"
             " leave it out, or add new classes by enroll."
         )
+    check_kind(y, known)
     unknown = np.setdiff1d(y, known)
     if len(unknown):
         raise ValueError(

@@ -182,6 +182,13 @@ def test_refused_enrolment_changes_nothing(fitted):
     assert pickle.dumps(fitted.head_) == before
 
 
+@pytest.mark.parametrize("method", ["enroll", "partial_fit"])
+def test_strings_do_not_join_numbers(fitted, method):
+    with pytest.raises(ValueError, match="labels of type <U1.*convert y"):
+        getattr(fitted, method)(X[:4], list("aabb"))
+    assert fitted.classes_.dtype.kind == "i"
+
+
 @pytest.mark.parametrize(
     ("pairs", "message"),
     [

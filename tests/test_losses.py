@@ -22,11 +22,9 @@ from sksiamese.mining import MINING
 
 DIM = 4
 LABELS = torch.tensor([0, 1, 2, 0, 1, 2, 0, 0, 3, 1])
-EVERY = [
-    (name, mining)
-    for name in LOSSES
-    for mining in (("all",) if name == "supervised_contrastive" else MINING)
-]
+MINED = [name for name in LOSSES if name != "supervised_contrastive"]
+EVERY = [(name, mining) for name in MINED for mining in MINING]
+EVERY += [("supervised_contrastive", "all")]
 
 
 def random_batch(seed=0, n=10):
@@ -282,7 +280,7 @@ def test_make_loss_named_passes_margin_and_mining(name):
     assert (loss.margin, loss.mining) == (0.3, "hard")
 
 
-@pytest.mark.parametrize("name", [n for n in LOSSES if n != "supervised_contrastive"])
+@pytest.mark.parametrize("name", MINED)
 def test_make_loss_auto_mining_is_semihard_where_there_is_a_margin(name):
     loss = make_loss(name, embedding_dim=3)
     assert loss.mining == ("semihard" if hasattr(loss, "margin") else "all")

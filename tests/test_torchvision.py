@@ -1,6 +1,5 @@
-"""torchvision's models as backbones: classifier, stem, weights by name and by file."""
+"""torchvision's models as backbones: classifier, stem and weights by name."""
 
-import copy
 import os
 import re
 import urllib.error
@@ -16,7 +15,7 @@ from sksiamese.backbones import make_backbone
 NAMES = models.list_models(module=models)
 # One model of each module of torchvision, such as "resnet" or "vgg".
 FAMILIES = {models.get_model_builder(n).__module__: n for n in reversed(NAMES)}.values()
-SMALL = ["mobilenet_v3_small", "resnet18", "shufflenet_v2_x0_5", "squeezenet1_1"]
+SMALL = ["mobilenet_v3_small", "shufflenet_v2_x0_5", "squeezenet1_1"]
 
 
 @pytest.fixture(autouse=True)
@@ -54,11 +53,11 @@ def cache(monkeypatch, tmp_path):
     return folder
 
 
-def build_plain(name, **kwargs):
+def build_plain(name):
     """Build torchvision's own model with 1000 classes."""
     if name == "googlenet":  # as downloaded: with its auxiliary classifiers
-        kwargs = {"init_weights": False, "transform_input": True, **kwargs}
-    return models.get_model(name, weights=None, **kwargs).eval()
+        return models.GoogLeNet(init_weights=False, transform_input=True).eval()
+    return models.get_model(name, weights=None).eval()
 
 
 def file_name(name):
@@ -66,9 +65,13 @@ def file_name(name):
 
 
 def published_state(model):
-    """State dict under the names in the published files, old ones for DenseNet."""
+    """State dict as in the published files: old names, no counts of batches."""
     pattern = r"(denselayer\d+\.(?:norm|conv))([12]\.)"
-    return {re.sub(pattern, r"\1.\2", k): v for k, v in model.state_dict().items()}
+    return {
+        re.sub(pattern, r"\1.\2", key): value
+        for key, value in model.state_dict().items()
+        if not key.endswith("num_batches_tracked")
+    }
 
 
 def assert_body_is_copied(module, state):
@@ -100,7 +103,7 @@ def test_classification_model_has_its_classifier_replaced(name, meta):
     assert 1000 not in widths
 
 
-@pytest.mark.parametrize("shape", [(1, 28, 28), (5, 32, 32), (3, 63, 80), (2, 96, 64)])
+@pytest.mark.parametrize("shape", [(1, 28, 28), (5, 32, 48), (3, 64, 64)])
 @pytest.mark.parametrize("name", FAMILIES)
 def test_model_on_small_images_embeds_or_names_image_size(name, shape, meta):
     try:
@@ -120,7 +123,7 @@ def test_model_on_small_images_embeds_or_names_image_size(name, shape, meta):
         ("densenet121", (3, 32, 32)),
         ("efficientnet_b0", (5, 32, 32)),
         ("googlenet", (3, 32, 32)),
-        *[(name, (c, 32, 32)) for name in SMALL[:1] + SMALL[2:] for c in (1, 3, 5)],
+        *[(name, (c, 32, 32)) for name in SMALL for c in (1, 3, 5)],
     ],
 )
 def test_real_model_trains_from_end_to_end(name, shape):
@@ -192,28 +195,16 @@ def test_pretrained_stem_keeps_its_kernel(side, tmp_path):
     assert_body_is_copied(module, state)
 
 
-@pytest.mark.parametrize("n_classes", [1000, 7])
-@pytest.mark.parametrize("name", SMALL)
-def test_file_of_torchvision_weights_is_loaded_but_for_the_head(
-    name, n_classes, tmp_path
-):
-    state = build_plain(name, num_classes=n_classes).state_dict()
-    torch.save(state, tmp_path / "w.pt")
-    path = str(tmp_path / "w.pt")
-    module, n_outputs = make_backbone(name, (3, 32, 32), weights=path, embedding_dim=9)
-    assert n_outputs == 9
-    assert_body_is_copied(module, state)
-
-
+@pytest.mark.parametrize("by", ["name", "path"])
 @pytest.mark.parametrize("name", ["densenet121", "googlenet", "shufflenet_v2_x0_5"])
-def test_downloaded_file_gives_the_same_features_by_name_and_by_path(name, cache):
-    plain = build_plain(name)
-    torch.save(published_state(plain), cache / file_name(name))
+def test_published_file_gives_the_published_features(name, by, cache):
+    """The message of a failed download offers both ways."""
+    plain, path = build_plain(name), cache / file_name(name)
+    torch.save(published_state(plain), path)
+    weights = "DEFAULT" if by == "name" else path
+    module, _ = make_backbone(name, (3, 64, 64), weights=weights)
     x = torch.randn(2, 3, 64, 64)
-    expected = head_inputs(plain, x)
-    for weights in ("DEFAULT", cache / file_name(name)):
-        module, _ = make_backbone(name, (3, 64, 64), weights=weights)
-        torch.testing.assert_close(head_inputs(module, x), expected)
+    torch.testing.assert_close(head_inputs(module, x), head_inputs(plain, x))
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -245,34 +236,3 @@ def test_unknown_weights_list_the_known_ones():
     expected = "weights='IMAGENET' is neither.*'resnet50'.*'IMAGENET1K_V2', 'DEFAULT'"
     with pytest.raises(ValueError, match=expected):
         make_backbone("resnet50", (3, 28, 28), weights="IMAGENET")
-
-
-@pytest.mark.parametrize("backbone", ["conv", nn.Flatten()])
-@pytest.mark.parametrize("weights", ["DEFAULT", "missing.pt"])
-def test_weights_of_small_network_that_are_no_file_raise(backbone, weights):
-    with pytest.raises(ValueError, match=f"weights='{weights}' is not a file.*path of"):
-        make_backbone(backbone, (1, 8, 8), weights=weights)
-
-
-@pytest.mark.parametrize("embedding_dim", [64, 5])
-def test_file_of_small_network_is_loaded(embedding_dim, tmp_path):
-    trained, _ = make_backbone("conv", (1, 8, 8))
-    torch.save(trained.state_dict(), tmp_path / "w.pt")
-    module, n_outputs = make_backbone(
-        "conv", (1, 8, 8), weights=tmp_path / "w.pt", embedding_dim=embedding_dim
-    )
-    assert n_outputs == embedding_dim
-    assert_body_is_copied(module, trained.state_dict())
-    same = torch.equal(module[-1].weight, trained[-1].weight)
-    assert same == (embedding_dim == 64)
-
-
-def test_file_for_module_of_the_users_is_loaded_into_the_copy(tmp_path):
-    own = nn.Sequential(nn.Flatten(), nn.Linear(4, 3), nn.Linear(3, 2))
-    before = copy.deepcopy(own.state_dict())
-    state = {k: v + 1 for k, v in before.items()}
-    torch.save(state, tmp_path / "w.pt")
-    module, _ = make_backbone(own, (1, 2, 2), weights=tmp_path / "w.pt")
-    for key, value in state.items():
-        torch.testing.assert_close(module.state_dict()[key], value)
-        torch.testing.assert_close(own.state_dict()[key], before[key])

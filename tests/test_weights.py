@@ -1,5 +1,6 @@
 """Weights from the file of a state dict: what is loaded, and what is refused."""
 
+import contextlib
 import copy
 import os
 import pickle
@@ -188,7 +189,8 @@ def test_pickle_that_runs_code_is_refused_before_it_runs(name, write, path):
     with pytest.raises((ValueError, pickle.UnpicklingError)):
         make_backbone(name, (3, 32, 32), weights=path)
     assert not (path.parent / "ran").exists()
-    torch.load(path, weights_only=False)  # it would have run
+    with contextlib.suppress(RuntimeError):
+        torch.load(path, weights_only=False)  # it would have run
     assert (path.parent / "ran").exists()
 
 

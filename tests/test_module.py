@@ -1,0 +1,188 @@
+"""The whole network: what trains, what stays frozen, and what comes out."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from sksiamese._module import EmbeddingNet, freeze
+from sksiamese._preprocess import Preprocess
+
+X = torch.randint(256, (6, 8, 8, 3), generator=torch.Generator().manual_seed(0)).byte()
+
+
+class Block(nn.Module):
+    """A convolution and a normalisation, with a parameter of the block's own."""
+
+    def __init__(self, n_in, n_out):
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(()))
+        self.conv = nn.Conv2d(n_in, n_out, 3, padding=1)
+        self.norm = nn.BatchNorm2d(n_out)
+
+    def forward(self, x):
+        return torch.relu(self.norm(self.conv(x))) * self.gain
+
+
+def backbone():
+    """Three layers with weights: two convolutions and a linear one."""
+    pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.5))
+    return nn.Sequential(Block(3, 4), Block(4, 5), pool, nn.Linear(5, 2))
+
+
+def network(**kwargs):
+    return EmbeddingNet(Preprocess([128.0], [64.0]), backbone(), **kwargs)
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(0)
+
+
+def state(module):
+    return {name: value.clone() for name, value in module.state_dict().items()}
+
+
+def changed(module, before):
+    return {n for n, v in module.state_dict().items() if not torch.equal(v, before[n])}
+
+
+def train_some_steps(net):
+    net.train()
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.5)
+    for _ in range(3):
+        optimizer.zero_grad()
+        (net(X) * torch.arange(12).view(6, 2)).sum().backward()
+        optimizer.step()
+
+
+def names(*prefixes):
+    """Parameters and running statistics that begin with one of the prefixes."""
+    return {name for name in backbone().state_dict() if name.startswith(prefixes)}
+
+
+# "1.gain" belongs to the block that holds a trained layer, not to that layer.
+TRAINED = {
+    "all": names("0", "1", "3"),
+    "head": names("3"),
+    1: names("3"),
+    2: names("1.conv", "1.norm", "3"),
+    3: names("0.conv", "0.norm", "1", "3"),
+}
+
+
+@pytest.mark.parametrize("trainable", TRAINED)
+def test_training_changes_trainable_layers_and_their_statistics_alone(trainable):
+    net = network(trainable=trainable)
+    before = state(net.backbone)
+    train_some_steps(net)
+    # The bias in front of a normalisation cancels out.
+    cancelled = {"0.conv.bias", "1.conv.bias"}
+    found = changed(net.backbone, before)
+    assert found - cancelled == TRAINED[trainable] - cancelled
+
+
+@pytest.mark.parametrize("trainable", TRAINED)
+def test_frozen_parameters_need_no_gradient(trainable):
+    net = network(trainable=trainable)
+    for name, parameter in net.backbone.named_parameters():
+        assert parameter.requires_grad == (name in TRAINED[trainable]), name
+
+
+@pytest.mark.parametrize("trainable", ["head", 1, 2])
+def test_frozen_layers_stay_in_evaluation_through_mode_changes(trainable):
+    net = network(trainable=trainable)
+    for mode in (True, False, True):
+        assert net.train(mode) is net
+        block, other, pool, linear = net.backbone
+        assert not block.norm.training
+        assert other.norm.training == (mode and trainable == 2)
+        assert pool[2].training == (mode and trainable == 2)
+        assert linear.training == mode
+
+
+@pytest.mark.parametrize("trainable", [4, 99])
+def test_more_trainable_layers_than_there_are_names_parameter(trainable):
+    with pytest.raises(ValueError, match=f"trainable={trainable}, but .* has 3"):
+        freeze(backbone(), trainable)
+
+
+def test_head_of_backbone_without_layers_names_parameter():
+    with pytest.raises(ValueError, match="trainable='head'"):
+        freeze(nn.Flatten(), "head")
+
+
+@pytest.mark.parametrize("trainable", ["all", 3])
+def test_frozen_backbone_can_be_thawed(trainable):
+    module = backbone()
+    freeze(module, "head")
+    freeze(module, trainable)
+    for name, parameter in module.named_parameters():
+        assert parameter.requires_grad == (name in TRAINED[trainable])
+
+
+def test_all_trainable_freezes_nothing():
+    module = backbone()
+    assert freeze(module, "all") == []
+    assert all(parameter.requires_grad for parameter in module.parameters())
+
+
+def test_copied_network_freezes_its_own_layers():
+    net = copy.deepcopy(network(trainable=1))
+    assert not net.train().backbone[0].norm.training
+
+
+def test_embeddings_have_unit_length_where_wanted():
+    raw, unit = network(normalize=False).eval(), network().eval()
+    unit.load_state_dict(raw.state_dict())
+    z = raw(X)
+    assert z.shape == (6, 2)
+    for long, short in zip(z, unit(X), strict=True):
+        length = sum(value**2 for value in long) ** 0.5
+        torch.testing.assert_close(short, long / length)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_embeddings_are_float32_whatever_the_backbone_computes_in(dtype):
+    cast = nn.Sequential(nn.Flatten(), nn.Linear(192, 2)).to(dtype)
+    cast.register_forward_pre_hook(lambda _, args: (args[0].to(dtype),))
+    net = EmbeddingNet(Preprocess([128.0], [64.0]), cast)
+    assert net(X).dtype == torch.float32
+
+
+class Spy(nn.Module):
+    """A backbone that keeps what it was given."""
+
+    def forward(self, x):
+        self.seen = x
+        return x.flatten(1)
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_augmentation_happens_in_training_alone(training):
+    spy = Spy()
+    net = EmbeddingNet(
+        Preprocess([128.0], [64.0]), spy, augmentation=lambda x: x.flip(3) + 1
+    )
+    net.train(training)(X)
+    plain = net.preprocess(X)
+    torch.testing.assert_close(spy.seen, plain.flip(3) + 1 if training else plain)
+
+
+def test_backbone_sees_standardised_images_in_channels_last_memory():
+    spy = Spy()
+    net = EmbeddingNet(Preprocess([128.0], [64.0]), spy, augmentation=torch.clone)
+    for mode in (True, False):
+        net.train(mode)(X)
+        assert spy.seen.shape == (6, 3, 8, 8)
+        assert spy.seen.is_contiguous(memory_format=torch.channels_last)
+        expected = (X.permute(0, 3, 1, 2).double() - 128) / 64
+        torch.testing.assert_close(spy.seen.double(), expected)
+
+
+def test_backbone_sees_standardised_rows():
+    spy = Spy()
+    rows = torch.arange(12.0).view(4, 3)
+    EmbeddingNet(Preprocess([1.0, 2, 3], [2.0, 2, 2]), spy)(rows)
+    torch.testing.assert_close(spy.seen, (rows - torch.tensor([1.0, 2, 3])) / 2)
