@@ -91,11 +91,12 @@ def _check_image_size(image_size, is_image):
 
 def _scale_statistics(X, mean, std):
     """Statistics for values in [0, 1], in the unit of X."""
-    white = 1.0 if X.dtype.kind == "f" else 65535 if X.dtype == np.uint16 else 255
-    low, high = X.min(), X.max()
-    if low < 0 or high > white:
+    white = 1 if X.dtype.kind in "fb" else 255
+    low, high = float(X.min()), float(X.max())
+    if low < 0 or high > white * 1.001:  # resizing may overshoot by rounding
         raise ValueError(
             f"X ranges from {low:.4g} to {high:.4g}, but pretrained weights expect"
-            f" {X.dtype} images between 0 and {white}: pass uint8 images, or scale X."
+            f" {X.dtype} images between 0 and {white}: pass uint8 images, or divide X"
+            " by its largest possible value."
         )
     return np.multiply(mean, white), np.multiply(std, white)

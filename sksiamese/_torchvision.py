@@ -1,6 +1,7 @@
 """torchvision's classification models as backbones (layer 1, below ``backbones``)."""
 
 import os
+import re
 
 import torch
 from torch import nn
@@ -81,7 +82,9 @@ def torchvision_backbone(name, input_shape, embedding_dim, weights):
         extra = {"aux_logits": False, "init_weights": False}
     if weights is None:
         if name.startswith("vit"):
-            extra["image_size"] = sides[0]
+            # A side that patches do not divide is refused by the first forward pass.
+            patch = int(name.rsplit("_", 1)[1])
+            extra["image_size"] = max(patch, sides[0] // patch * patch)
         model = torchvision_models().get_model(name, weights=None, **extra)
     elif n_channels != 3:
         raise ValueError(
@@ -101,7 +104,9 @@ def torchvision_backbone(name, input_shape, embedding_dim, weights):
 def _pretrained_model(name, entry, extra):
     """Build a model with downloaded weights, or with none to be loaded from a file."""
     if entry is not None:
-        extra = {k: v for k, v in extra.items() if k != "init_weights"}
+        extra = {}  # torchvision drops the auxiliary classifiers itself
+    elif "aux_logits" in extra:
+        extra = {**extra, "transform_input": True}  # as published weights expect
     try:
         return torchvision_models().get_model(name, weights=entry, **extra)
     except OSError as error:
@@ -189,15 +194,20 @@ def load_state_file(module, weights, backbone):
             f"weights={str(weights)!r} is not a file, and backbone={backbone!r} has no"
             " named weights: pass None or the path of a state dict."
         )
-    state = torch.load(weights, map_location="cpu", weights_only=True)
-    own = module.state_dict()
-    head = list(own)[-2:]  # weight and bias of the last layer
+    state, own = _read_state_dict(weights), module.state_dict()
+    # A classifier of other classes is left out, but not one of other features.
+    last = list(own)[-1].rpartition(".")[0] if own else ""
+    head = {key for key in own if key.rpartition(".")[0] == last}
     misfits = [k for k in state if k in own and state[k].shape != own[k].shape]
-    if set(misfits) <= set(head):
-        state = {k: v for k, v in state.items() if k not in misfits}
-    missing = [k for k in own if k not in state and k not in head]
+    left_out = {
+        k for k in misfits if k in head and state[k].shape[1:] == own[k].shape[1:]
+    }
+    state = {k: v for k, v in state.items() if k not in left_out}
+    # Files from before PyTorch 0.4.1 do not count batches.
+    optional = head | {key for key in own if key.endswith("num_batches_tracked")}
+    missing = [k for k in own if k not in state and k not in optional]
     unknown = [k for k in state if k not in own]
-    bad = [k for k in misfits if k not in head]
+    bad = [k for k in misfits if k not in left_out]
     if missing or unknown or bad:
         listed = ", ".join((missing + unknown + bad)[:5])
         raise ValueError(
@@ -206,3 +216,25 @@ def load_state_file(module, weights, backbone):
             f" {len(bad)} of another shape, among them {listed}."
         )
     module.load_state_dict(state, strict=False)
+
+
+def _read_state_dict(path):
+    """Read a state dict, with the names that torchvision's modules have now."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        if not isinstance(state, dict):
+            raise TypeError(f"it holds a {type(state).__name__}")
+    except Exception as error:  # torch.load has a dozen ways to dislike a file
+        raise ValueError(
+            f"weights={str(path)!r} is not the file of a state dict, as torch.save("
+            f"module.state_dict(), path) writes it: {type(error).__name__}"
+        ) from error
+    # DenseNet's published files name layers in a way that modules no longer allow;
+    # auxiliary classifiers have no place in an embedding.
+    old = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)")
+    auxiliary = ("aux1.", "aux2.", "AuxLogits.")
+    return {
+        old.sub(r"\1\2", key): value
+        for key, value in state.items()
+        if not key.startswith(auxiliary)
+    }

@@ -58,8 +58,11 @@ def check_images(estimator, X, *, reset):
     wanted = _rows_shape(estimator, X, shape)
     if not reset:
         _compare_shapes(estimator, shape)
+    if wanted is not None and len(shape) > 2:
+        # scikit-learn sees rows in every call, whichever form they come in.
+        X = np.asarray(X).reshape(len(X), -1)
     X = validate_data(estimator, X, allow_nd=True, reset=reset)
-    if wanted is not None and X.ndim == 2:
+    if wanted is not None:
         X = X.reshape(len(X), *wanted)
     if 0 in X.shape:
         raise ValueError(f"X has shape {X.shape}: an image needs at least one pixel.")

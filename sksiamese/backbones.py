@@ -285,6 +285,7 @@ def make_backbone(backbone, input_shape, *, embedding_dim=None, weights=None):
     else:
         module = _custom_backbone(backbone, input_shape, embedding_dim)
         if weights is not None:
+            _count_outputs(module, input_shape, backbone)  # gives lazy layers a shape
             load_state_file(module, weights, backbone)
     n_outputs = _count_outputs(module, input_shape, backbone)
     if embedding_dim not in (None, n_outputs):
@@ -312,7 +313,8 @@ def uses_pretrained_weights(backbone, weights):
     bool
         True for a torchvision model with weights.
     """
-    return weights is not None and isinstance(backbone, str) and backbone not in _NAMED
+    own = not isinstance(backbone, str) or backbone == "auto" or backbone in _NAMED
+    return weights is not None and not own
 
 
 def pretrained_statistics(backbone, weights):
@@ -378,13 +380,17 @@ def _custom_backbone(backbone, input_shape, embedding_dim):
         return copy.deepcopy(backbone)
     accepted = inspect.signature(backbone).parameters
     offered = {"input_shape": input_shape, "embedding_dim": embedding_dim}
+    if embedding_dim is None:  # the callable's own default, if it has one
+        parameter = accepted.get("embedding_dim")
+        if parameter is not None and parameter.default is not parameter.empty:
+            del offered["embedding_dim"]
     module = backbone(**{k: v for k, v in offered.items() if k in accepted})
     if not isinstance(module, nn.Module):
         raise ValueError(
             f"backbone={backbone!r} returned a {type(module).__name__}, not a"
             " torch.nn.Module."
         )
-    return module
+    return copy.deepcopy(module)  # a callable may give out the same one each time
 
 
 def _count_outputs(module, input_shape, backbone):

@@ -49,8 +49,8 @@ def check_after_fit(X_fit, X, image_shape=None):
         (ROWS, (4, 5), (4, 5), 20),
         (ROWS, [5, 4], (5, 4), 20),
         (ROWS, (2, 5, 2), (2, 5, 2), 20),
-        (GREY, (4, 5), (4, 5), 4),
-        (RGB, np.array([4, 5, 3]), (4, 5, 3), 4),
+        (GREY, (4, 5), (4, 5), 20),
+        (RGB, np.array([4, 5, 3]), (4, 5, 3), 60),
     ],
 )
 def test_images_in_fit_record_their_shape(X, image_shape, seen, n_features):
