@@ -54,8 +54,8 @@ class SiameseClassifier(ClassifierMixin, BaseSiamese):
     weights : str, path-like or None, default=None
         Weights to start from: a name of torchvision's weights for that backbone,
         ``"DEFAULT"`` for the best of them, or the path of a state dict. Pretrained
-        torchvision weights bring their own normalisation; images must then be ``uint8``
-        or lie in [0, 1].
+        torchvision weights, by name or by path, bring their own normalisation; images
+        must then be ``uint8`` or lie in [0, 1].
 
     trainable : {"all", "head"} or int, default="all"
         Layers that train. An int k trains the last k convolutions or linear layers;
@@ -193,7 +193,7 @@ class SiameseClassifier(ClassifierMixin, BaseSiamese):
         ``(n_features,)``.
 
     n_features_in_ : int
-        Length of the second axis of ``X`` as given to ``fit``.
+        Number of columns of rows; for images, the length of their first axis.
 
     feature_names_in_ : ndarray of shape (n_features_in_,)
         Column names of ``X``, if they were all strings.
