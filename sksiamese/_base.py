@@ -180,12 +180,11 @@ class BaseSiamese(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             one and the remedy.
         """
         warm = self.warm_start and hasattr(self, "net_")
-        X, y = self._check_training_data(X, y, reset=not warm)
+        y, labels = self._check_labels(y)
         if groups is not None:
             groups = column_or_1d(groups)
-            check_consistent_length(X, groups)
-        labels, codes = np.unique(y, return_inverse=True)
-        self._check_trainable(labels, np.bincount(codes))
+            check_consistent_length(y, groups)
+        X = self._check_images(X, y, reset=not warm)
         if not warm:
             self._known_labels = labels
         codes = self._encode(y)
@@ -219,9 +218,8 @@ class BaseSiamese(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             The estimator.
         """
         first = not hasattr(self, "net_")
-        X, y = self._check_training_data(X, y, reset=first)
-        labels, codes = np.unique(y, return_inverse=True)
-        self._check_trainable(labels, np.bincount(codes))
+        y, labels = self._check_labels(y)
+        X = self._check_images(X, y, reset=first)
         if first:
             self._known_labels = labels[:0]
         data = ResidentData(X, self._encode(y), device=resolve_device(self.device))
@@ -304,24 +302,15 @@ class BaseSiamese(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
 
     # --- checks ----------------------------------------------------------------------
 
-    def _check_training_data(self, X, y, *, reset):
-        """Check images and labels, which say more than parameters, then those."""
-        if y is None:
-            raise ValueError(
-                f"{type(self).__name__} requires y to be passed, but the target y is"
-                " None: it learns from labelled images."
-            )
-        X = check_images(self, X, reset=reset)
-        y = column_or_1d(y, warn=True)
-        check_consistent_length(X, y)
-        check_classification_targets(y)
-        return X, y
+    # Labels come first: what a refused call must not change is set by check_images.
 
-    def _check_trainable(self, labels, counts):
-        """Check that batches of pairs can be formed."""
+    def _check_labels(self, y):
+        """Check labels, and that batches of pairs can be formed of them."""
+        y = self._check_targets(y)
+        labels, counts = np.unique(y, return_counts=True)
         if len(labels) < 2:
             raise ValueError(
-                f"y has {len(labels)} class, {labels[0]!r}: pairs of two classes are"
+                f"y has {len(labels)} class {labels.tolist()}: pairs of two classes are"
                 " needed to learn from, so pass images of at least two classes."
             )
         if counts.max() < 2:
@@ -330,24 +319,43 @@ class BaseSiamese(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
                 " learn from: add images, or embed with a trained model and enroll"
                 " these."
             )
+        self._check_batch_size(len(labels))
+        single = labels[counts == 1]
+        if len(single):
+            shown = ", ".join(map(str, single[:5])) + ", ..." * (len(single) > 5)
+            warnings.warn(
+                f"Classes with one image: {shown}. They have no pair of their own and"
+                " train as negatives only.",
+                UserWarning,
+                stacklevel=4,
+            )
+        return y, labels
+
+    def _check_targets(self, y):
+        """Check that there are labels, of classes."""
+        if y is None:
+            raise ValueError(
+                f"{type(self).__name__} requires y to be passed, but the target y is"
+                " None: it learns from labelled images."
+            )
+        y = column_or_1d(y, warn=True)
+        check_classification_targets(y)
+        return y
+
+    def _check_images(self, X, y, *, reset):
+        """Check images that come with labels."""
+        check_consistent_length(X, y)
+        return check_images(self, X, reset=reset)
+
+    def _check_batch_size(self, n_classes):
+        """Check that a batch has room for pairs of one class."""
         wanted = 2 if self.classes_per_batch == "auto" else self.classes_per_batch
-        wanted = min(wanted, len(labels))
+        wanted = min(wanted, n_classes)
         if self.batch_size < 2 * wanted:
             raise ValueError(
                 f"batch_size={self.batch_size} cannot hold two images of each of"
                 f" {wanted} classes: set it to {2 * wanted} or more, or lower"
                 " classes_per_batch."
-            )
-        single = labels[counts == 1]
-        if len(single):
-            shown = ", ".join(map(str, single[:5])) + (
-                ", ..." if single[5:].size else ""
-            )
-            warnings.warn(
-                f"Classes with one image: {shown}. They have no pair of their own and"
-                " train as negatives only.",
-                UserWarning,
-                stacklevel=3,
             )
 
     def _encode(self, y):
@@ -403,7 +411,7 @@ class BaseSiamese(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
                 f" {self.net_.max_epochs} epochs; the estimator keeps what it had"
                 " learned.",
                 ConvergenceWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
         else:
             seen = self.net_.embed(X[train[:: max(1, len(train) // N_SCORED)]])

@@ -433,8 +433,9 @@ class SiameseClassifier(ClassifierMixin, BaseSiamese):
             The extended estimator.
         """
         check_is_fitted(self)
-        X, y = self._check_training_data(X, y, reset=False)
+        y = self._check_targets(y)
         check_kind(y, self.classes_)
+        X = self._check_images(X, y, reset=False)
         self.head_.partial_fit(self.net_.embed(X), y)
         self.classes_ = np.union1d(self.classes_, y)
         return self

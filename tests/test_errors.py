@@ -175,6 +175,23 @@ def test_other_images_than_in_fit_are_refused(fitted, method, data, message):
         getattr(fitted, method)(*arguments)
 
 
+@pytest.mark.parametrize(
+    ("data", "labels", "params"),
+    [
+        (X[:, :5], np.zeros(40), {}),
+        (X[:, :5], Y[:3], {}),
+        (X[:, :5] * np.nan, Y, {}),
+        (X[:, :5], Y, {"batch_size": 2}),
+    ],
+)
+def test_refused_fit_leaves_the_fitted_model_as_it_was(data, labels, params):
+    clf = fast().fit(X, Y)
+    expected = clf.transform(X)
+    with pytest.raises(ValueError):
+        clf.set_params(**params).fit(data, labels)
+    np.testing.assert_array_equal(clf.transform(X), expected)
+
+
 def test_refused_enrolment_changes_nothing(fitted):
     before = pickle.dumps(fitted.head_)
     with pytest.raises(ValueError, match="inconsistent"):

@@ -95,6 +95,12 @@ def test_calibration_error_matches_loop(n_classes, n_bins):
     assert found == pytest.approx(expected)
 
 
+def test_calibration_error_certain_prediction_is_in_the_last_bin():
+    """Wrong at 1 and right at 0.95: the mean gap of the bin is 0.475."""
+    proba = [[1.0, 0.0], [0.95, 0.05]]
+    assert expected_calibration_error([1, 0], proba) == pytest.approx(0.475)
+
+
 @pytest.mark.parametrize(
     ("y_true", "expected"), [("aabb", 0.0), ("bbaa", 1.0), ("abbb", 0.25)]
 )
