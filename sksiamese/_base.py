@@ -21,7 +21,12 @@ from torch import nn
 from sksiamese._batches import ResidentData
 from sksiamese._build import make_module
 from sksiamese._device import isolated_random_state, resolve_device
-from sksiamese._diagnosis import N_SCORED, choose_scored, warn_of_failure
+from sksiamese._diagnosis import (
+    N_JUDGED,
+    N_SCORED,
+    choose_scored,
+    warn_of_failure,
+)
 from sksiamese._net import make_net
 from sksiamese._validation import (
     Interval,
@@ -415,7 +420,10 @@ class BaseSiamese(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             )
         else:
             seen = self.net_.embed(X[train[:: max(1, len(train) // N_SCORED)]])
-            warn_of_failure(seen, self.history_["validation_score"], stacklevel=5)
+            scores = self.history_["validation_score"]
+            warn_of_failure(
+                seen, scores if len(scored) >= N_JUDGED else [], stacklevel=5
+            )
 
     def _start_stream(self, X, data, seed):
         """Make ``net_`` ready for single passes of which nobody knows how many come."""

@@ -44,7 +44,7 @@ class ResidentData:
         self.rows = rows
         self.labels = y if y is None or rows is None else y[rows]
         self.X = X
-        self.y = None if y is None else torch.as_tensor(y, device=self.device)
+        self.y = None if y is None else _as_tensor(y).to(self.device)
         if self.device.type == "cuda":
             free, _ = torch.cuda.mem_get_info(self.device)
             if X.nbytes < free // 2:
@@ -159,8 +159,8 @@ class ClassBalancedBatches:
         self.rng = random_state
         paired = [r for r in rows if len(r) > 1]
         single = [r for r in rows if len(r) == 1]
-        share = round(self.n_classes_ * len(single) / len(rows))
-        n_single = min(share, self.n_classes_ // 2)
+        share = math.ceil(self.n_classes_ * len(single) / len(rows))
+        n_single = min(share, self.n_classes_ // 2, len(paired))
         n_paired = min(self.n_classes_ - n_single, len(paired))
         self.decks = [_Deck(r, self.rng) for r in paired]
         self.paired_turns = _Deck(np.arange(len(paired)), self.rng), n_paired

@@ -119,6 +119,7 @@ class PrototypeHead:
             self.prototypes_ = self.prototypes_[keep]
             self.labels_ = self.labels_[keep]
             self.counts_ = self.counts_[keep]
+            self.classes_ = np.unique(self.labels_)
         return self
 
     def logits(self, Z):
@@ -187,8 +188,8 @@ class RefittedHead:
         if self.classes_ is not None:
             Z = np.concatenate([self.embeddings_, Z])
             y = np.concatenate([self.labels_, y])
-        n_neighbors = getattr(self.classifier, "n_neighbors", 1)
-        if n_neighbors > len(Z):
+        n_neighbors = getattr(self.classifier, "n_neighbors", None)
+        if n_neighbors is not None and n_neighbors > len(Z):
             raise ValueError(
                 f"n_neighbors={n_neighbors}, but only {len(Z)} images are known: use a"
                 " smaller n_neighbors or add images."
@@ -273,6 +274,11 @@ def make_head(classifier, *, n_prototypes, n_neighbors, random_state):
             f"classifier={classifier!r} has neither decision_function nor"
             " predict_proba, so nothing can be calibrated on it: wrap it in"
             " sklearn.calibration.CalibratedClassifierCV."
+        )
+    if getattr(classifier, "decision_function_shape", "ovr") != "ovr":
+        raise ValueError(
+            f"classifier={classifier!r} scores pairs of classes, not classes: set its"
+            " decision_function_shape='ovr'."
         )
     return RefittedHead(classifier)
 

@@ -28,8 +28,9 @@ def resolve_device(device):
         # padding there that augmentation needs.
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        if torch.empty(0, device=device).is_meta:
+            raise RuntimeError("it holds no values")
+    except (RuntimeError, AssertionError, ImportError) as error:
         raise ValueError(
             f"device={device!r} cannot be used here ({error}): use 'auto' or 'cpu'."
         ) from error
@@ -77,14 +78,19 @@ def isolated_random_state(seed, device):
         Within the block, CUDA convolutions are deterministic too.
     """
     kind, index = torch.device(device).type, torch.device(device).index
-    accelerators = [index or 0] if kind in ("cuda", "mps") else []
+    generators = [torch.default_generator]
+    devices = []
+    if kind == "cuda":
+        index = torch.cuda.current_device() if index is None else index
+        generators.append(torch.cuda.default_generators[index])
+        devices = [index]
     with (
-        torch.random.fork_rng(
-            accelerators, device_type=kind if accelerators else "cuda"
-        ),
+        torch.random.fork_rng(devices),
         torch.backends.cudnn.flags(
             enabled=torch.backends.cudnn.enabled, benchmark=False, deterministic=True
         ),
     ):
-        torch.manual_seed(seed)
+        # torch.manual_seed would reseed every other device too.
+        for generator in generators:
+            generator.manual_seed(seed)
         yield

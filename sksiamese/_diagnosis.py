@@ -7,6 +7,8 @@ from sklearn.exceptions import ConvergenceWarning
 
 # Images whose pairs are scored after each epoch, and by which a collapse is judged.
 N_SCORED = 512
+# Images below which a score at chance may well be chance.
+N_JUDGED = 30
 # Root-mean-square distance from the mean embedding, relative to their length, under
 # which embeddings count as collapsed.
 _COLLAPSED = 0.01
@@ -60,7 +62,8 @@ def warn_of_failure(embeddings, scores, *, stacklevel):
         Embeddings of training images.
 
     scores : list of float
-        Validation score of each epoch, NaN where there is none.
+        Validation score of each epoch, NaN where there is none; empty if there are too
+        few images to judge by.
 
     stacklevel : int
         Of the warning, see :func:`warnings.warn`.

@@ -394,6 +394,7 @@ def _make_callbacks(params, epochs, n_steps, validation):
         stopping = _BestWeights(
             "valid_score",
             patience=params["n_iter_no_change"],
+            threshold=0,
             lower_is_better=False,
             load_best=True,
             sink=_be_silent,

@@ -12,7 +12,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-_CHUNK_BYTES = 1 << 24
+# Values measured at a time.
+_CHUNK_VALUES = 1 << 24
+# Types that hold values which float32 would round.
+_WIDE = (torch.float64, torch.int32, torch.int64)
 
 
 class Preprocess(nn.Module):
@@ -35,7 +38,7 @@ class Preprocess(nn.Module):
         std = np.maximum(np.asarray(std, dtype=np.float64), 1e-12)
         mean = np.asarray(mean, dtype=np.float64)
         self.register_buffer("scale", torch.tensor(1 / std, dtype=torch.float32))
-        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32))
+        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float64))
         self.image_size = image_size
         self.to_rgb = to_rgb
 
@@ -53,18 +56,21 @@ class Preprocess(nn.Module):
         float32 Tensor of shape (n, n_channels, height, width) or (n, n_features)
             Standardised values; images are laid out channels last in memory.
         """
-        # In this order a large common offset, as in 16-bit images, is gone before
-        # rounding can matter.
         if x.ndim == 2:
-            return (x.to(torch.float32) - self.mean) * self.scale
+            return self._standardise(x)
         if x.ndim == 3:
             x = x[..., None]
         if self.to_rgb:
             x = x.expand(-1, -1, -1, 3)
-        x = ((x.to(torch.float32) - self.mean) * self.scale).permute(0, 3, 1, 2)
+        x = self._standardise(x).permute(0, 3, 1, 2)
         if self.image_size is not None and tuple(x.shape[2:]) != self.image_size:
             x = F.interpolate(x, self.image_size, mode="bilinear", antialias=True)
         return x
+
+    def _standardise(self, x):
+        """Subtract before rounding, so that large common offsets leave no trace."""
+        exact = torch.float64 if x.dtype in _WIDE else torch.float32
+        return (x.to(exact) - self.mean.to(exact)).to(torch.float32) * self.scale
 
 
 def measure_statistics(X, rows):
@@ -89,7 +95,7 @@ def measure_statistics(X, rows):
     if X.ndim == 3:
         X = X[..., None]
     axes = tuple(range(X.ndim - 1))
-    step = max(1, _CHUNK_BYTES // max(1, X[:1].size))
+    step = max(1, _CHUNK_VALUES // max(1, X[:1].size))
     # Sums of differences from a first value do not cancel when the spread is small
     # beside the mean.
     origin = X[rows[:step]].astype(np.float64).mean(axis=axes)
@@ -102,5 +108,5 @@ def measure_statistics(X, rows):
     offset = total / n_values
     variance = np.maximum(squares / n_values - offset**2, 0)
     std = np.sqrt(variance)
-    constant = std <= 1e-10 * np.maximum(1, np.abs(origin))
+    constant = std <= 1e-10 * np.abs(origin)
     return origin + offset, np.where(constant, 1.0, std)

@@ -74,7 +74,7 @@ class RandomAffine(nn.Module):
         Returns
         -------
         Tensor of shape (n, n_channels, height, width)
-            Transformed images of the same type and memory format.
+            Transformed images of the same dtype.
         """
         grid = F.affine_grid(
             self._sample_maps(images), images.shape, align_corners=False
@@ -94,13 +94,15 @@ class RandomAffine(nn.Module):
         # its aspect ratio to stay a turn.
         height, width = images.shape[2:]
         cos, sin = size * angle.cos(), size * angle.sin()
+        across = self._mirror(images, self.horizontal_flip)
+        down = self._mirror(images, self.vertical_flip)
         maps = torch.stack(
             [
-                cos * self._mirror(images, self.horizontal_flip),
-                (shear * self.shear - sin) * (height / width),
+                cos * across,
+                (shear * self.shear - sin) * down * (height / width),
                 shift[0] * (2 * self.shift),
-                sin * (width / height),
-                cos * self._mirror(images, self.vertical_flip),
+                sin * across * (width / height),
+                cos * down,
                 shift[1] * (2 * self.shift),
             ],
             dim=1,
@@ -119,7 +121,8 @@ class RandomAffine(nn.Module):
         """Draw -1 or 1 per image with even odds, or 1 where no mirroring is wanted."""
         if not wanted:
             return 1.0
-        return torch.randint(2, (len(images),), device=images.device) * 2.0 - 1.0
+        drawn = torch.randint(2, (len(images),), device=images.device)
+        return 2 * drawn.to(images.dtype) - 1
 
 
 def make_augmentation(augment, *, is_image):

@@ -172,9 +172,9 @@ class LogisticLoss(nn.Module):
         else:
             evidence = self.weight * pairwise_distances(embeddings)
         logits = self.bias - evidence  # (n, n)
-        # Mining ranks pairs as the head does: least similar first.
-        positive, negative = pair_weights(logits.detach().sigmoid().neg() + 1, labels,
-                                          self.mining)  # fmt: skip
+        # Mining ranks pairs as the head does: least similar is farthest.
+        ranks = (logits.max() - logits).detach()
+        positive, negative = pair_weights(ranks, labels, self.mining)
         return (positive * F.softplus(-logits) + negative * F.softplus(logits)).sum()
 
     def pair_logit(self, a, b):
@@ -407,8 +407,6 @@ class SupervisedContrastiveLoss(nn.Module):
         log_norm = logits.masked_fill(own, lowest).logsumexp(1, keepdim=True)
         positives = pair_masks(labels)[0]
         n_positives = positives.sum(1)
-        # A batch of one has no other sample to normalise over.
-        log_norm = log_norm.clamp_min(-1 / self.temperature)
         per_anchor = ((log_norm - logits) * positives).sum(1) / n_positives.clamp_min(1)
         return per_anchor.sum() / (n_positives > 0).sum().clamp_min(1)
 

@@ -92,8 +92,8 @@ def expected_calibration_error(y_true, y_proba, *, classes=None, n_bins=15):
     check_consistent_length(y_true, y_proba)
     if y_proba.shape[1:] != classes.shape:
         raise ValueError(
-            f"y_proba has {y_proba.shape[1:]} columns for {len(classes)} classes: pass"
-            " classes=estimator.classes_."
+            f"y_proba has shape {y_proba.shape}, but there are {len(classes)} classes:"
+            " pass classes=estimator.classes_."
         )
     confidence = y_proba.max(axis=1)
     correct = classes[y_proba.argmax(axis=1)] == y_true

@@ -23,8 +23,9 @@ def pairwise_distances(embeddings, *, squared=False):
     Returns
     -------
     Tensor of shape (n, n)
-        Distances, >= 0. Coinciding embeddings are ``1e-6`` apart (``1e-12`` squared)
-        and pass no gradient, where the square root would have an infinite one.
+        Distances, > 0. Embeddings that coincide come out near zero, not at it: a square
+        below ``1e-12`` is raised to that and passes no gradient, where the square root
+        would have an infinite one; rounding leaves about ``5e-4`` in float32.
     """
     norms = embeddings.square().sum(1)
     squares = norms[:, None] + norms - 2 * embeddings @ embeddings.T  # (n, n)
@@ -114,9 +115,13 @@ def pair_weights(distances, labels, mining="all"):
         chosen = positives.to(distances.dtype), negatives.to(distances.dtype)
     elif mining == "hard":
         chosen = (
-            _one_per_anchor(distances.masked_fill(~positives, -1).argmax(1), positives),
             _one_per_anchor(
-                distances.masked_fill(~negatives, torch.inf).argmin(1), negatives
+                distances.masked_fill(~positives, -1).argmax(1), positives, distances
+            ),
+            _one_per_anchor(
+                distances.masked_fill(~negatives, torch.inf).argmin(1),
+                negatives,
+                distances,
             ),
         )
     else:
@@ -127,7 +132,6 @@ def pair_weights(distances, labels, mining="all"):
     return tuple(weight / weight.sum().clamp_min(1) for weight in chosen)
 
 
-def _one_per_anchor(index, mask):
+def _one_per_anchor(index, mask, like):
     """Mark ``[i, index[i]]``, unless that is no pair of the mask."""
-    chosen = torch.zeros(mask.shape, device=mask.device)
-    return chosen.scatter_(1, index[:, None], 1.0) * mask
+    return torch.zeros_like(like).scatter_(1, index[:, None], 1.0) * mask

@@ -1,9 +1,10 @@
 """Splitting labelled images without leaks (layer 0: NumPy and scikit-learn only)."""
 
 import warnings
+from fractions import Fraction
 
 import numpy as np
-from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+from sklearn.model_selection import StratifiedGroupKFold
 
 
 def hold_out(labels, fraction, *, groups=None, random_state=None):
@@ -45,38 +46,39 @@ def hold_out(labels, fraction, *, groups=None, random_state=None):
     """
     labels = np.asarray(labels)
     everything = np.arange(len(labels))
-    none = everything[:0]
-    if fraction == 0:
-        return everything, none
-    n_folds = max(2, round(1 / fraction))
-    candidates = everything
     if groups is None:
-        _, codes, counts = np.unique(labels, return_inverse=True, return_counts=True)
-        candidates = everything[counts[codes] >= 2 * n_folds]
-        folds = StratifiedKFold
+        held_out = _draw_rows(labels, fraction, np.random.default_rng(random_state))
     else:
-        groups = np.asarray(groups)
-        n_folds = min(n_folds, len(np.unique(groups)))
-        folds = StratifiedGroupKFold
-    if len(candidates) == 0 or n_folds < 2:
-        return everything, none
-    with warnings.catch_warnings():
-        # Rare classes may miss a fold, which is as meant.
-        warnings.filterwarnings("ignore", message="The least populated class")
-        splitter = folds(n_folds, shuffle=True, random_state=random_state)
-        try:
-            _, chosen = next(
-                splitter.split(
-                    candidates,
-                    labels[candidates],
-                    None if groups is None else groups[candidates],
-                )
-            )
-        except ValueError:  # every class is smaller than the number of folds
-            return everything, none
-    held_out = candidates[chosen]
+        held_out = _draw_groups(labels, fraction, np.asarray(groups), random_state)
     train = np.setdiff1d(everything, held_out)
     counts = np.unique(labels[train], return_counts=True)[1]
     if len(counts) < 2 or counts.max() < 2:
-        return everything, none
+        return everything, everything[:0]
     return train, held_out
+
+
+def _draw_rows(labels, fraction, rng):
+    """Draw the share of each class for which it comes to two rows at least."""
+    _, codes, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    shares = np.minimum(np.rint(counts * fraction).astype(int), counts - 2)
+    shares[counts * fraction < 2] = 0
+    shuffled = rng.permutation(len(labels))
+    drawn = [shuffled[codes[shuffled] == c][:share] for c, share in enumerate(shares)]
+    return np.sort(np.concatenate(drawn)) if drawn else np.empty(0, dtype=np.int64)
+
+
+def _draw_groups(labels, fraction, groups, random_state):
+    """Draw whole groups that come near the share, classes alike."""
+    ratio = Fraction(fraction).limit_denominator(20)
+    n_folds = ratio.denominator if ratio else round(1 / max(fraction, 1e-9))
+    largest_class = np.unique(labels, return_counts=True)[1].max()
+    n_folds = min(n_folds, len(np.unique(groups)), largest_class)
+    if fraction == 0 or n_folds < 2:
+        return np.empty(0, dtype=np.int64)
+    n_held_out = min(max(1, round(fraction * n_folds)), n_folds - 1)
+    splitter = StratifiedGroupKFold(n_folds, shuffle=True, random_state=random_state)
+    with warnings.catch_warnings():
+        # Rare classes may miss a fold, which is as meant.
+        warnings.filterwarnings("ignore", message="The least populated class")
+        folds = [test for _, test in splitter.split(labels, labels, groups)]
+    return np.sort(np.concatenate(folds[:n_held_out]))

@@ -211,14 +211,6 @@ def test_augment_keeps_shape_and_type(dtype, shape, flip):
     assert changed.dtype == dtype
 
 
-@pytest.mark.parametrize(
-    "memory_format", [torch.contiguous_format, torch.channels_last]
-)
-def test_augment_keeps_memory_format(memory_format):
-    images = noise(2, 3, 8, 8).contiguous(memory_format=memory_format)
-    assert RandomAffine()(images).is_contiguous(memory_format=memory_format)
-
-
 def test_make_augmentation_auto_is_affine_for_images_alone():
     assert isinstance(make_augmentation("auto", is_image=True), RandomAffine)
     assert make_augmentation("auto", is_image=False) is None

@@ -191,12 +191,15 @@ def test_refitted_head_equals_classifier_fitted_on_all(classifier, n_classes):
     assert not hasattr(classifier, "classes_")
 
 
-@pytest.mark.parametrize("n_classes", [2, 4])
-def test_refitted_head_of_pairwise_svm_has_one_column_per_class(n_classes):
+def test_make_head_of_pairwise_svm_is_refused():
     """With "ovo", the decision function has a column for each pair of classes."""
-    Z, y = labelled(80, classes=np.arange(n_classes))
-    head = RefittedHead(SVC(decision_function_shape="ovo")).partial_fit(Z, y)
-    assert head.logits(Z).shape == (80, n_classes)
+    with pytest.raises(ValueError, match="decision_function_shape='ovr'"):
+        make_head(
+            SVC(decision_function_shape="ovo"),
+            n_prototypes=1,
+            n_neighbors=1,
+            random_state=0,
+        )
 
 
 def test_refitted_head_of_two_classes_gives_log_odds():

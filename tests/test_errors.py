@@ -41,7 +41,7 @@ def with_value(value):
         (X[..., None, None], Y, "X has 5 axes"),
         (X[:, :0], Y, "at least one pixel"),
         (X[0, 0], Y[:8], "Expected 2D array"),
-        (X[:0], Y[:0], "0 sample"),
+        (X[:0], Y[:0], "y has 0 class"),
     ],
 )
 def test_fit_on_bad_data(data, labels, message):

@@ -38,7 +38,7 @@ def statistics_by_numpy(X):
 @pytest.fixture(params=[1, 7, 40, 1 << 24])
 def chunk_size(request, monkeypatch):
     """Chunks of one image, of some, with and without a rest, and of all."""
-    monkeypatch.setattr(_preprocess, "_CHUNK_BYTES", request.param)
+    monkeypatch.setattr(_preprocess, "_CHUNK_VALUES", request.param)
 
 
 @pytest.mark.usefixtures("chunk_size")
