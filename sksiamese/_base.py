@@ -1,5 +1,7 @@
 """What the estimators share: parameters, checks, training (layer 3)."""
 
+import contextlib
+import copy
 import math
 import os
 import warnings
@@ -14,7 +16,6 @@ from sklearn.base import (
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import column_or_1d
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_consistent_length
 from torch import nn
 
@@ -33,8 +34,10 @@ from sksiamese._validation import (
     StrOptions,
     check_images,
     check_is_fitted,
+    check_labels,
     check_pairs,
     fit_context,
+    identify,
 )
 from sksiamese.losses import LOSSES
 from sksiamese.mining import MINING
@@ -43,6 +46,8 @@ from sksiamese.pairs import hold_out
 
 def _has_learned_head(estimator):
     """Whether the loss scores pairs with weights of its own."""
+    if hasattr(estimator, "net_"):
+        return hasattr(estimator.net_.criterion_, "pair_logit")
     loss = estimator.loss
     if isinstance(loss, str):
         return loss.startswith("logistic")
@@ -185,20 +190,20 @@ class BaseSiamese(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             one and the remedy.
         """
         warm = self.warm_start and hasattr(self, "net_")
-        y, labels = self._check_labels(y)
+        y, labels = check_labels(self, y)
+        self._check_head(len(y))
         if groups is not None:
             groups = column_or_1d(groups)
             check_consistent_length(y, groups)
-        X = self._check_images(X, y, reset=not warm)
-        if not warm:
-            self._known_labels = labels
-        codes = self._encode(y)
-        seed = self._draw_seed()
-        train, held_out = hold_out(
-            codes, self.validation_fraction, groups=groups, random_state=seed
-        )
-        self._train(X, codes, train, held_out, seed)
-        self._fit_head(X, y, train, held_out, seed)
+        with self._unchanged_by_failure():
+            X = self._check_images(X, y, reset=not warm)
+            if not warm:
+                self._known_labels = labels
+            codes = self._encode(y)
+            seed = self._draw_seed()
+            train, held_out = self._split(X, codes, groups, seed, warm)
+            self._train(X, codes, train, held_out, seed, warm)
+            self._fit_head(X, y, train, held_out, seed)
         return self
 
     @fit_context(prefer_skip_nested_validation=True)
@@ -223,18 +228,21 @@ class BaseSiamese(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             The estimator.
         """
         first = not hasattr(self, "net_")
-        y, labels = self._check_labels(y)
-        X = self._check_images(X, y, reset=first)
-        if first:
-            self._known_labels = labels[:0]
-        data = ResidentData(X, self._encode(y), device=resolve_device(self.device))
-        seed = self._draw_seed() + (0 if first else len(self.net_.history))
-        with isolated_random_state(seed, data.device):
-            if first or not self._streaming:
-                self._start_stream(X, data, seed)
-            self.net_.batch_seed = seed
-            self.net_.partial_fit(data)
-        self._record_training()
+        y, labels = check_labels(self, y)
+        self._check_head(len(y))
+        with self._unchanged_by_failure():
+            X = self._check_images(X, y, reset=first)
+            if first:
+                self._known_labels = labels[:0]
+            data = ResidentData(X, self._encode(y), device=resolve_device(self.device))
+            seed = self._draw_seed() + (0 if first else len(self.net_.history))
+            with isolated_random_state(seed, data.device):
+                if first or not self._streaming:
+                    self._start_stream(X, data, seed)
+                self.net_.batch_seed = seed
+                self.net_.partial_fit(data)
+            self._record_training()
+            self._warn_if_interrupted()
         return self
 
     def transform(self, X):
@@ -307,61 +315,24 @@ class BaseSiamese(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
 
     # --- checks ----------------------------------------------------------------------
 
-    # Labels come first: what a refused call must not change is set by check_images.
-
-    def _check_labels(self, y):
-        """Check labels, and that batches of pairs can be formed of them."""
-        y = self._check_targets(y)
-        labels, counts = np.unique(y, return_counts=True)
-        if len(labels) < 2:
-            raise ValueError(
-                f"y has {len(labels)} class {labels.tolist()}: pairs of two classes are"
-                " needed to learn from, so pass images of at least two classes."
-            )
-        if counts.max() < 2:
-            raise ValueError(
-                "No class in y has two images, so there is no pair of one class to"
-                " learn from: add images, or embed with a trained model and enroll"
-                " these."
-            )
-        self._check_batch_size(len(labels))
-        single = labels[counts == 1]
-        if len(single):
-            shown = ", ".join(map(str, single[:5])) + ", ..." * (len(single) > 5)
-            warnings.warn(
-                f"Classes with one image: {shown}. They have no pair of their own and"
-                " train as negatives only.",
-                UserWarning,
-                stacklevel=4,
-            )
-        return y, labels
-
-    def _check_targets(self, y):
-        """Check that there are labels, of classes."""
-        if y is None:
-            raise ValueError(
-                f"{type(self).__name__} requires y to be passed, but the target y is"
-                " None: it learns from labelled images."
-            )
-        y = column_or_1d(y, warn=True)
-        check_classification_targets(y)
-        return y
-
     def _check_images(self, X, y, *, reset):
         """Check images that come with labels."""
         check_consistent_length(X, y)
         return check_images(self, X, reset=reset)
 
-    def _check_batch_size(self, n_classes):
-        """Check that a batch has room for pairs of one class."""
-        wanted = 2 if self.classes_per_batch == "auto" else self.classes_per_batch
-        wanted = min(wanted, n_classes)
-        if self.batch_size < 2 * wanted:
-            raise ValueError(
-                f"batch_size={self.batch_size} cannot hold two images of each of"
-                f" {wanted} classes: set it to {2 * wanted} or more, or lower"
-                " classes_per_batch."
-            )
+    def _check_head(self, n_samples):
+        """Check what is built on the embedding; the embedder builds nothing."""
+
+    @contextlib.contextmanager
+    def _unchanged_by_failure(self):
+        """Leave the attributes as they were when a call fails."""
+        before = vars(self).copy()
+        try:
+            yield
+        except BaseException:
+            vars(self).clear()
+            vars(self).update(before)
+            raise
 
     def _encode(self, y):
         """Give labels numbers in the order in which they were first seen.
@@ -382,7 +353,25 @@ class BaseSiamese(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
 
     # --- training --------------------------------------------------------------------
 
-    def _train(self, X, codes, train, held_out, seed):
+    def _split(self, X, codes, groups, seed, warm):
+        """Rows that train and rows held out.
+
+        After an earlier fit only its own held-out images are known not to have trained:
+        a warm fit on the same data keeps the split, one on other data holds none out.
+        """
+        identity = identify(X, codes, groups)
+        if not warm:
+            split = hold_out(
+                codes, self.validation_fraction, groups=groups, random_state=seed
+            )
+        elif identity == self._split_of and not self._streaming:
+            return self._split_rows
+        else:
+            split = np.arange(len(codes)), np.empty(0, dtype=np.int64)
+        self._split_of, self._split_rows = identity, split
+        return split
+
+    def _train(self, X, codes, train, held_out, seed, warm):
         """Build the network, or go on with it, and train it."""
         device = resolve_device(self.device)
         data = ResidentData(X, codes, rows=train, device=device)
@@ -391,11 +380,13 @@ class BaseSiamese(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             raise ValueError(
                 "early_stopping=True needs held-out pairs, but fewer than two classes"
                 f" can spare two images at validation_fraction="
-                f"{self.validation_fraction}: raise it or set early_stopping=False."
+                f"{self.validation_fraction}, or warm_start met other images than"
+                " before: raise it or set early_stopping=False."
             )
         with isolated_random_state(seed, device):
-            if self.warm_start and hasattr(self, "net_"):
-                module, criterion = self.net_.module_, self.net_.criterion_
+            if warm:  # copies, since training may fail
+                module = copy.deepcopy(self.net_.module_)
+                criterion = copy.deepcopy(self.net_.criterion_)
             else:
                 module, criterion = self._make_module(X, train)
             self.net_ = make_net(
@@ -410,25 +401,29 @@ class BaseSiamese(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             self.net_.partial_fit(data)
         self._streaming = False
         self._record_training()
-        if self.net_.interrupted_:
-            warnings.warn(
-                f"Training was interrupted after {self.n_iter_} of"
-                f" {self.net_.max_epochs} epochs; the estimator keeps what it had"
-                " learned.",
-                ConvergenceWarning,
-                stacklevel=4,
-            )
-        else:
+        if not self._warn_if_interrupted():
             seen = self.net_.embed(X[train[:: max(1, len(train) // N_SCORED)]])
             scores = self.history_["validation_score"]
             warn_of_failure(
                 seen, scores if len(scored) >= N_JUDGED else [], stacklevel=5
             )
 
+    def _warn_if_interrupted(self):
+        """Say so when Ctrl-C ended the training."""
+        if self.net_.interrupted_:
+            warnings.warn(
+                f"Training was interrupted after {self.n_iter_} epochs; the estimator"
+                " keeps what it had learned.",
+                ConvergenceWarning,
+                stacklevel=5,
+            )
+        return self.net_.interrupted_
+
     def _start_stream(self, X, data, seed):
         """Make ``net_`` ready for single passes of which nobody knows how many come."""
         if hasattr(self, "net_"):
-            module, criterion = self.net_.module_, self.net_.criterion_
+            module = copy.deepcopy(self.net_.module_)
+            criterion = copy.deepcopy(self.net_.criterion_)
         else:
             module, criterion = self._make_module(X, np.arange(len(X)))
         params = self.get_params(deep=False)
@@ -449,7 +444,7 @@ class BaseSiamese(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
     def _count_epochs(self, n_samples):
         """Count the passes over the training set."""
         if self.max_epochs == "auto":
-            return 10 + math.ceil(40_000 / n_samples)
+            return 12 + math.ceil(40_000 / n_samples)
         return self.max_epochs
 
     def _record_training(self):

@@ -107,6 +107,8 @@ class Batches:
 
 def _as_tensor(X):
     """View an array as a tensor, also one that may not be written to."""
+    if X.dtype == np.longdouble:
+        X = X.astype(np.float64)
     if not X.dtype.isnative:
         X = X.astype(X.dtype.newbyteorder("="))
     with warnings.catch_warnings():
@@ -120,8 +122,8 @@ class ClassBalancedBatches:
 
     The images of a class are drawn without replacement until all were used, then
     shuffled again; classes take turns in the same way. A class with fewer than K images
-    repeats some of them, except one with a single image: it has no positive and joins
-    a batch once. At most half of a batch's classes are such ones.
+    joins with all of them: an image is never paired with itself. At most half of a
+    batch's classes have a single image, which has no positive.
 
     Parameters
     ----------
@@ -154,7 +156,7 @@ class ClassBalancedBatches:
         if classes_per_batch == "auto":
             classes_per_batch = max(2, batch_size // 4)
         self.n_classes_ = min(classes_per_batch, len(rows))
-        self.n_images_ = batch_size // self.n_classes_
+        self.n_images_ = min(batch_size // self.n_classes_, max(map(len, rows)))
         self.n_batches = math.ceil(len(labels) / (self.n_classes_ * self.n_images_))
         self.rng = random_state
         paired = [r for r in rows if len(r) > 1]
@@ -185,7 +187,7 @@ class ClassBalancedBatches:
 class _Deck:
     """Cards drawn without replacement, shuffled again when they run out.
 
-    Within one draw no card repeats unless the draw is larger than the deck.
+    Within one draw no card repeats; a draw larger than the deck is the deck.
     """
 
     def __init__(self, cards, rng):
@@ -195,15 +197,12 @@ class _Deck:
 
     def draw(self, count):
         """Draw the next cards."""
-        drawn = self.left[:count]
-        self.left = self.left[count:]
-        while len(drawn) < count:
+        count = min(count, len(self.cards))
+        drawn, self.left = self.left[:count], self.left[count:]
+        if len(drawn) < count:
             fresh = self.rng.permutation(self.cards)
-            if len(drawn) and count <= len(fresh):
-                # Cards of the last deck go to the end, to be drawn next time.
-                fresh = np.concatenate(
-                    [fresh[~np.isin(fresh, drawn)], fresh[np.isin(fresh, drawn)]]
-                )
+            # Cards that are drawn already go to the end, to be drawn next time.
+            fresh = fresh[np.argsort(np.isin(fresh, drawn), kind="stable")]
             missing = count - len(drawn)
             drawn = np.concatenate([drawn, fresh[:missing]])
             self.left = fresh[missing:]

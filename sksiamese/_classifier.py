@@ -1,5 +1,6 @@
 """SiameseClassifier: classes by distance in the learned embedding (layer 4)."""
 
+import copy
 from numbers import Integral
 
 import numpy as np
@@ -16,6 +17,7 @@ from sksiamese._validation import (
     check_images,
     check_is_fitted,
     check_kind,
+    check_targets,
     fit_context,
 )
 
@@ -23,11 +25,11 @@ from sksiamese._validation import (
 class SiameseClassifier(ClassifierMixin, BaseSiamese):
     """Classify images by their distance to known ones in a learned embedding.
 
-    A siamese network is trained on pairs that are formed within each batch: images of
-    one class are pulled together, images of different classes pushed apart. An image is
-    then given the class of the nearest prototype, of its nearest neighbours, or that
-    which any scikit-learn classifier predicts from its embedding. Images of known and
-    of new classes can be added without training by :meth:`enroll`.
+    A siamese network is trained on pairs formed within each batch: images of one class
+    are pulled together, images of different classes pushed apart. An image then gets
+    the class of the nearest prototype, of its nearest neighbours, or what any
+    scikit-learn classifier predicts from its embedding. :meth:`enroll` adds images of
+    known and new classes without training.
 
     Parameters
     ----------
@@ -113,9 +115,8 @@ class SiameseClassifier(ClassifierMixin, BaseSiamese):
         Largest number of images in a batch.
 
     max_epochs : int or "auto", default="auto"
-        Passes over the training images; a pass draws as many images as there are.
-        ``"auto"`` is 10 and
-        as many more as show 40,000 images.
+        Passes over the training images. A pass draws about as many images as there
+        are; ``"auto"`` is 12 and as many more as show 40,000 images.
 
     lr : float, default=0.003
         Learning rate of AdamW, the highest one if it follows a schedule.
@@ -151,15 +152,19 @@ class SiameseClassifier(ClassifierMixin, BaseSiamese):
         generator is read or changed.
 
     warm_start : bool, default=False
-        Go on from the weights of the previous ``fit``.
+        Go on from the weights of the previous ``fit``, with the backbone and the loss
+        of that. On the same data the same images stay held out; on other data none are,
+        as they might have trained before.
 
     callbacks : list of skorch callbacks or None, default=None
         Callbacks, copied, called in training. They may monitor ``train_loss``,
-        ``positive_distance``, ``negative_distance`` and ``valid_score``.
+        ``train_loss_best``, ``positive_distance``, ``negative_distance``,
+        ``valid_score`` and ``valid_score_best``; there is no ``valid_loss``.
 
     net_params : dict or None, default=None
-        Further arguments of ``skorch.NeuralNet``, which win over those made from the
-        other parameters; for example ``{"optimizer": torch.optim.SGD}``.
+        Arguments of ``skorch.NeuralNet`` that no parameter here stands for:
+        ``"optimizer"``, ``"optimizer__..."`` and ``"compile"``; for example
+        ``{"optimizer": torch.optim.SGD, "optimizer__momentum": 0.9}``.
 
     verbose : int, default=0
         1 shows a progress bar.
@@ -182,8 +187,9 @@ class SiameseClassifier(ClassifierMixin, BaseSiamese):
 
     calibration_ : dict
         ``"n_images"`` on which the temperature was fitted, whether they were
-        ``"held_out"`` from training, and the ``"expected_calibration_error"`` measured
-        on them; NaN if they were not held out, when it would mean nothing.
+        ``"held_out"`` from training, and the ``"expected_calibration_error"`` that
+        remains on them, a little less than on new images; NaN if they were not held
+        out, when it would mean nothing.
 
     net_ : skorch.NeuralNet
         The trained network.
@@ -375,10 +381,9 @@ class SiameseClassifier(ClassifierMixin, BaseSiamese):
         probabilities are not calibrated on unseen images. Each chunk needs images of
         two classes, several of each.
 
-        The network moves with each call, so what is known of the classes in the chunk
-        is replaced by the chunk's embeddings; classes absent from it keep their older
-        ones. After the last call, :meth:`enroll` places more images by the final
-        network.
+        The network moves with each call, so the chunk's embeddings replace what was
+        known of its classes; other classes keep their older ones. After the last call,
+        :meth:`enroll` places more images by the final network.
 
         Parameters
         ----------
@@ -402,14 +407,16 @@ class SiameseClassifier(ClassifierMixin, BaseSiamese):
             If a label is not among the classes of the first call.
         """
         known = check_classes(y, classes, getattr(self, "classes_", None))
-        super().partial_fit(X, y)
-        if not hasattr(self, "head_"):
-            self.head_ = self._make_head(self._draw_seed())
-        Z, y = self.net_.embed(check_images(self, X, reset=False)), np.ravel(y)
-        self.head_.forget(np.unique(y)).partial_fit(Z, y)
-        calibration = calibrate(self.head_, Z, y, held_out=False)
-        self.temperature_, self.calibration_ = calibration
-        self.classes_ = known
+        with self._unchanged_by_failure():
+            super().partial_fit(X, y)
+            head = copy.deepcopy(getattr(self, "head_", None))
+            if head is None:
+                head = self._make_head(self._draw_seed())
+            Z, y = self.net_.embed(check_images(self, X, reset=False)), np.ravel(y)
+            self.head_ = head.forget(np.unique(y)).partial_fit(Z, y)
+            calibration = calibrate(self.head_, Z, y, held_out=False)
+            self.temperature_, self.calibration_ = calibration
+            self.classes_ = known
         return self
 
     def enroll(self, X, y):
@@ -433,10 +440,10 @@ class SiameseClassifier(ClassifierMixin, BaseSiamese):
             The extended estimator.
         """
         check_is_fitted(self)
-        y = self._check_targets(y)
+        y = check_targets(self, y)
         check_kind(y, self.classes_)
         X = self._check_images(X, y, reset=False)
-        self.head_.partial_fit(self.net_.embed(X), y)
+        self.head_ = copy.deepcopy(self.head_).partial_fit(self.net_.embed(X), y)
         self.classes_ = np.union1d(self.classes_, y)
         return self
 
@@ -467,14 +474,13 @@ class SiameseClassifier(ClassifierMixin, BaseSiamese):
         self.temperature_, self.calibration_ = calibration
         self.classes_ = self.head_.classes_
 
+    def _check_head(self, n_samples):
+        """Refuse a head that would fail, before the network trains for it."""
+        self._make_head(0).check_room(n_samples)
+
     def _make_head(self, seed):
         """Build a head that knows no image yet."""
-        return make_head(
-            self.classifier,
-            n_prototypes=self.n_prototypes,
-            n_neighbors=self.n_neighbors,
-            random_state=seed,
-        )
+        return make_head(self.classifier, self.n_prototypes, self.n_neighbors, seed)
 
     def _logits(self, X):
         """Calibrated logits, columns in the order of ``classes_``."""

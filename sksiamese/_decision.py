@@ -75,13 +75,13 @@ class PrototypeHead:
         points = np.concatenate([self.prototypes_, Z])
         weights = np.concatenate([self.counts_, np.ones(len(Z))])
         labels = np.concatenate([self.labels_, y])
-        touched = set(np.unique(y))
+        self.classes_, codes = np.unique(labels, return_inverse=True)
+        touched = set(codes[len(self.labels_) :])
         parts = []
-        self.classes_ = np.unique(labels)
-        for label in self.classes_:
-            mine = labels == label
+        for code in range(len(self.classes_)):
+            mine = codes == code
             part = points[mine], weights[mine]
-            if label in touched:
+            if code in touched:
                 part = self._summarise(*part)
             parts.append(part)
         self.prototypes_ = np.concatenate([p for p, _ in parts]).astype(Z.dtype)
@@ -100,6 +100,15 @@ class PrototypeHead:
         kmeans = KMeans(n_clusters, n_init=3, random_state=self.random_state)
         nearest = kmeans.fit_predict(points, sample_weight=weights)
         return kmeans.cluster_centers_, np.bincount(nearest, weights, n_clusters)
+
+    def check_room(self, n_known):
+        """Check nothing: one embedding is enough.
+
+        Parameters
+        ----------
+        n_known : int
+            Embeddings that will be known.
+        """
 
     def forget(self, labels):
         """Drop the prototypes of some classes.
@@ -150,6 +159,9 @@ class RefittedHead:
     classifier : classifier
         Unfitted classifier.
 
+    random_state : int or None, default=None
+        Seed for whatever in the classifier has none of its own.
+
     Attributes
     ----------
     classifier_ : classifier
@@ -165,8 +177,9 @@ class RefittedHead:
         Their labels.
     """
 
-    def __init__(self, classifier):
+    def __init__(self, classifier, random_state=None):
         self.classifier = classifier
+        self.random_state = random_state
         self.classes_ = None
 
     def partial_fit(self, Z, y):
@@ -188,16 +201,37 @@ class RefittedHead:
         if self.classes_ is not None:
             Z = np.concatenate([self.embeddings_, Z])
             y = np.concatenate([self.labels_, y])
-        n_neighbors = getattr(self.classifier, "n_neighbors", None)
-        if n_neighbors is not None and n_neighbors > len(Z):
-            raise ValueError(
-                f"n_neighbors={n_neighbors}, but only {len(Z)} images are known: use a"
-                " smaller n_neighbors or add images."
-            )
-        self.classifier_ = clone(self.classifier).fit(Z, y)
+        self.check_room(len(Z))
+        classifier = clone(self.classifier)
+        unseeded = {
+            name: self.random_state
+            for name, value in classifier.get_params(deep=True).items()
+            if value is None and name.split("__")[-1] == "random_state"
+        }
+        self.classifier_ = classifier.set_params(**unseeded).fit(Z, y)
         self.classes_ = self.classifier_.classes_
         self.embeddings_, self.labels_ = Z, y
         return self
+
+    def check_room(self, n_known):
+        """Check that a number of embeddings is enough.
+
+        Parameters
+        ----------
+        n_known : int
+            Embeddings that will be known.
+
+        Raises
+        ------
+        ValueError
+            If more neighbours are asked for.
+        """
+        n_neighbors = getattr(self.classifier, "n_neighbors", None)
+        if n_neighbors is not None and n_neighbors > n_known:
+            raise ValueError(
+                f"n_neighbors={n_neighbors}, but only {n_known} images are known: use a"
+                " smaller n_neighbors or add images."
+            )
 
     def forget(self, labels):
         """Drop the embeddings of some classes; the next ``partial_fit`` refits.
@@ -239,7 +273,7 @@ class RefittedHead:
         return np.log(np.clip(proba, _SMALLEST_PROBABILITY, None))
 
 
-def make_head(classifier, *, n_prototypes, n_neighbors, random_state):
+def make_head(classifier, n_prototypes, n_neighbors, random_state):
     """Build the unfitted head that ``classifier`` describes.
 
     Parameters
@@ -251,7 +285,7 @@ def make_head(classifier, *, n_prototypes, n_neighbors, random_state):
         Parameters of the named heads.
 
     random_state : int
-        Seed of ``"prototype"`` with several prototypes.
+        Seed of k-means, and of a classifier that has none of its own.
 
     Returns
     -------
@@ -275,12 +309,17 @@ def make_head(classifier, *, n_prototypes, n_neighbors, random_state):
             " predict_proba, so nothing can be calibrated on it: wrap it in"
             " sklearn.calibration.CalibratedClassifierCV."
         )
-    if getattr(classifier, "decision_function_shape", "ovr") != "ovr":
+    shapes = [
+        value
+        for name, value in classifier.get_params(deep=True).items()
+        if name.split("__")[-1] == "decision_function_shape"
+    ]
+    if "ovo" in shapes:
         raise ValueError(
             f"classifier={classifier!r} scores pairs of classes, not classes: set its"
             " decision_function_shape='ovr'."
         )
-    return RefittedHead(classifier)
+    return RefittedHead(classifier, random_state)
 
 
 def fit_temperature(logits, codes):

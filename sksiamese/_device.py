@@ -24,12 +24,11 @@ def resolve_device(device):
         If PyTorch does not know the device or the machine has none.
     """
     if device == "auto":
-        # Apple's GPU is left to those who ask for it: PyTorch's grid_sample lacks the
-        # padding there that augmentation needs.
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        if torch.empty(0, device=device).is_meta:
-            raise RuntimeError("it holds no values")
+        if torch.empty(0, device=device).device.type in ("meta", "mps"):
+            # PyTorch lacks float64 and the padding that augmentation needs on mps.
+            raise RuntimeError("it lacks operations that are needed")
     except (RuntimeError, AssertionError, ImportError) as error:
         raise ValueError(
             f"device={device!r} cannot be used here ({error}): use 'auto' or 'cpu'."

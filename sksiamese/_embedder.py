@@ -83,9 +83,8 @@ class SiameseEmbedder(BaseSiamese):
         Largest number of images in a batch.
 
     max_epochs : int or "auto", default="auto"
-        Passes over the training images; a pass draws as many images as there are.
-        ``"auto"`` is 10 and
-        as many more as show 40,000 images.
+        Passes over the training images. A pass draws about as many images as there
+        are; ``"auto"`` is 12 and as many more as show 40,000 images.
 
     lr : float, default=0.003
         Learning rate of AdamW, the highest one if it follows a schedule.
@@ -121,15 +120,19 @@ class SiameseEmbedder(BaseSiamese):
         generator is read or changed.
 
     warm_start : bool, default=False
-        Go on from the weights of the previous ``fit``.
+        Go on from the weights of the previous ``fit``, with the backbone and the loss
+        of that. On the same data the same images stay held out; on other data none are,
+        as they might have trained before.
 
     callbacks : list of skorch callbacks or None, default=None
         Callbacks, copied, called in training. They may monitor ``train_loss``,
-        ``positive_distance``, ``negative_distance`` and ``valid_score``.
+        ``train_loss_best``, ``positive_distance``, ``negative_distance``,
+        ``valid_score`` and ``valid_score_best``; there is no ``valid_loss``.
 
     net_params : dict or None, default=None
-        Further arguments of ``skorch.NeuralNet``, which win over those made from the
-        other parameters; for example ``{"optimizer": torch.optim.SGD}``.
+        Arguments of ``skorch.NeuralNet`` that no parameter here stands for:
+        ``"optimizer"``, ``"optimizer__..."`` and ``"compile"``; for example
+        ``{"optimizer": torch.optim.SGD, "optimizer__momentum": 0.9}``.
 
     verbose : int, default=0
         1 shows a progress bar.

@@ -75,11 +75,21 @@ class EmbeddingNet(nn.Module):
         """
         x = self.preprocess(x)
         if self.training and self.augmentation is not None:
-            x = self.augmentation(x)
+            x = self._augment(x)
         if x.ndim == 4:
             x = x.contiguous(memory_format=torch.channels_last)
         z = self.backbone(x).float()
         return F.normalize(z) if self.normalize else z
+
+    def _augment(self, x):
+        """Augment a batch, which must keep its shape."""
+        augmented = self.augmentation(x)
+        if augmented.shape != x.shape:
+            raise ValueError(
+                f"augment={self.augmentation!r} made a batch of shape"
+                f" {tuple(augmented.shape)} out of {tuple(x.shape)}: it must keep it."
+            )
+        return augmented
 
 
 def freeze(backbone, trainable):
@@ -104,8 +114,7 @@ def freeze(backbone, trainable):
     ValueError
         If the backbone has fewer layers.
     """
-    backbone.requires_grad_(True)
-    if trainable == "all":
+    if trainable == "all":  # but for what the caller has frozen
         return []
     modules = list(backbone.modules())
     weighted = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)

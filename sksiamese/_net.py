@@ -1,15 +1,16 @@
-"""The network and its training loop (layer 2): the only file that imports skorch."""
+"""The network and its training loop, on skorch (layer 2)."""
 
-import copy
+import inspect
+import traceback
 
 import numpy as np
 import torch
 from skorch import NeuralNet
-from skorch.callbacks import Callback, EarlyStopping, EpochTimer, LRScheduler
+from skorch.callbacks import EpochTimer
 
 from sksiamese._batches import Batches, ClassBalancedBatches, ResidentData
+from sksiamese._callbacks import close_progress, make_callbacks
 from sksiamese._device import has_bfloat16
-from sksiamese.metrics import pair_roc_auc
 from sksiamese.mining import pair_masks, pairwise_distances
 
 # Values that one batch of predictions may hold, input side.
@@ -207,9 +208,7 @@ class SiameseNet(NeuralNet):
         """
         if iterator is None:
             return
-        # Apple's GPU has no float64.
-        kind = torch.float32 if "mps" in str(self.device) else torch.float64
-        sums = torch.zeros(5, dtype=kind, device=self.device)
+        sums = torch.zeros(5, dtype=torch.float64, device=self.device)
         for batch in iterator:
             self.notify("on_batch_begin", batch=batch, training=training)
             step = step_fn(batch, **fit_params)
@@ -222,13 +221,51 @@ class SiameseNet(NeuralNet):
                 f"The loss became {loss} in epoch {len(self.history)}: lower lr (now"
                 f" {self.lr}), or check X for values of very different size."
             )
+        earlier = self.history[:-1, prefix + "_loss"] if len(self.history) > 1 else []
         self.history.record(prefix + "_loss", loss)
+        self.history.record(prefix + "_loss_best", loss < min(earlier, default=np.inf))
         nan = float("nan")
         positive = positive / n_positive if n_positive else nan
         negative = negative / n_negative if n_negative else nan
         self.history.record("positive_distance", positive)
         self.history.record("negative_distance", negative)
         self.history.record(prefix + "_batch_count", len(iterator))
+
+    def get_loss(self, y_pred, y_true, X=None, training=False):
+        """Compute the loss of a batch.
+
+        Parameters
+        ----------
+        y_pred : Tensor of shape (n, embedding_dim)
+            Embeddings.
+
+        y_true : int64 Tensor of shape (n,)
+            Encoded labels.
+
+        X : Tensor
+            Unused.
+
+        training : bool, default=False
+            Unused.
+
+        Returns
+        -------
+        Tensor of shape ()
+            Loss.
+
+        Raises
+        ------
+        ValueError
+            If the loss module returns anything else.
+        """
+        loss = self.criterion_(y_pred, y_true)
+        if not isinstance(loss, torch.Tensor) or loss.ndim:
+            kind = getattr(loss, "shape", type(loss).__name__)
+            raise ValueError(
+                f"loss={self.criterion_!r} must return a tensor with one value, but"
+                f" returned {kind}: reduce it, for example by its mean."
+            )
+        return loss
 
     def notify(self, method_name, **cb_kwargs):
         """Call the callbacks; one that stops the training is no Ctrl-C.
@@ -243,9 +280,12 @@ class SiameseNet(NeuralNet):
         """
         try:
             super().notify(method_name, **cb_kwargs)
-        except KeyboardInterrupt:
-            # skorch's EarlyStopping ends the training in this way.
-            self.stopped_by_callback_ = method_name == "on_epoch_end"
+        except KeyboardInterrupt as stop:
+            # skorch's EarlyStopping ends the training in this way: raised by its
+            # method itself, not by what that calls, where Ctrl-C would strike.
+            frames = list(traceback.walk_tb(stop.__traceback__))
+            raised_in = frames[-1][0].f_code.co_name
+            self.stopped_by_callback_ = method_name == raised_in == "on_epoch_end"
             raise
 
     def fit_loop(self, X, y=None, epochs=None, **fit_params):
@@ -276,6 +316,16 @@ class SiameseNet(NeuralNet):
         except KeyboardInterrupt:
             self.interrupted_ = not self.stopped_by_callback_
             raise  # skorch ends the training quietly
+        finally:
+            close_progress(self)
+
+    def __getstate__(self):
+        # skorch stores module and module_ apart, but here they are one.
+        return {**super().__getstate__(), "module": None, "criterion": None}
+
+    def __setstate__(self, state):
+        super().__setstate__(state)
+        self.module, self.criterion = self.module_, self.criterion_
 
     def embed(self, X):
         """Embed an array, in chunks and in float32.
@@ -363,9 +413,10 @@ def make_net(module, criterion, data, *, epochs, seed, params, validation=None):
         # The small matrices of a network without convolutions gain nothing.
         convolves = any(isinstance(m, torch.nn.Conv2d) for m in module.modules())
         reduced = convolves and has_bfloat16(data.device)
+    given = _check_net_params(params["net_params"] or {})
+    optimizer = given.get("optimizer", torch.optim.AdamW)
     arguments = {
-        "optimizer": torch.optim.AdamW,
-        "optimizer__weight_decay": params["weight_decay"],
+        "optimizer": optimizer,
         "lr": params["lr"],
         "max_epochs": epochs,
         "batch_size": params["batch_size"],
@@ -375,120 +426,27 @@ def make_net(module, criterion, data, *, epochs, seed, params, validation=None):
         "device": str(data.device),
         "train_split": None,
         "verbose": 0,
-        **(params["net_params"] or {}),
+        **given,
     }
-    if arguments["optimizer"] is torch.optim.AdamW:
+    if "weight_decay" in inspect.signature(optimizer).parameters:
+        arguments.setdefault("optimizer__weight_decay", params["weight_decay"])
+    if optimizer is torch.optim.AdamW:
         arguments.setdefault("optimizer__fused", True)
     net = SiameseNet(module, criterion, **arguments)
     n_steps = epochs * len(net.get_iterator(data, training=True))
-    net.set_params(callbacks=_make_callbacks(params, epochs, n_steps, validation))
+    net.set_params(callbacks=make_callbacks(params, epochs, n_steps, validation))
     return net.initialize()
 
 
-def _make_callbacks(params, epochs, n_steps, validation):
-    """Callbacks that the estimator's parameters describe, then the caller's own."""
-    callbacks = []
-    if validation is not None:
-        callbacks.append(("validation_score", _ValidationScore(*validation)))
-    if params["early_stopping"]:
-        stopping = _BestWeights(
-            "valid_score",
-            patience=params["n_iter_no_change"],
-            threshold=0,
-            lower_is_better=False,
-            load_best=True,
-            sink=_be_silent,
-        )
-        callbacks.append(("early_stopping", stopping))
-    if params["lr_schedule"] != "constant":
-        if params["lr_schedule"] == "one_cycle":
-            policy = torch.optim.lr_scheduler.OneCycleLR
-            kwargs = {"max_lr": params["lr"], "total_steps": n_steps}
-            # An optimizer of the caller's keeps its momentum, or may have none.
-            kwargs["cycle_momentum"] = "optimizer" not in (params["net_params"] or {})
-        else:
-            policy = torch.optim.lr_scheduler.CosineAnnealingLR
-            kwargs = {"T_max": n_steps}
-        schedule = LRScheduler(policy, step_every="batch", event_name=None, **kwargs)
-        callbacks.append(("lr_schedule", schedule))
-    if params["verbose"]:
-        callbacks.append(("progress", _Progress(epochs)))
-    # skorch changes the callbacks it is given, and these are the caller's.
-    return callbacks + copy.deepcopy(params["callbacks"] or [])
-
-
-# --- callbacks -----------------------------------------------------------------------
-
-
-def _be_silent(text):
-    """Take skorch's messages, which the progress bar replaces."""
-
-
-class _ValidationScore(Callback):
-    """Record the pair AUC of held-out images after each epoch as ``valid_score``."""
-
-    def __init__(self, X, labels):
-        self.X = X
-        self.labels = labels
-
-    def on_epoch_end(self, net, **kwargs):
-        score = pair_roc_auc(net.embed(self.X), self.labels)
-        net.history.record("valid_score", score)
-
-    def on_train_end(self, net, **kwargs):
-        self.X = self.labels = None  # no part of the model
-
-
-class _BestWeights(EarlyStopping):
-    """skorch's early stopping, which also restores the weights of the loss.
-
-    skorch 1.4 restores those of the module only, but a learned head belongs to the
-    same epoch. It restores nothing when Ctrl-C ends the training, which this does.
-    """
-
-    def on_epoch_end(self, net, **kwargs):
-        try:
-            super().on_epoch_end(net, **kwargs)
-        finally:
-            if self.best_epoch_ == net.history[-1, "epoch"]:
-                self.best_criterion_ = copy.deepcopy(net.criterion_.state_dict())
-
-    def on_train_end(self, net, **kwargs):
-        if self.best_model_weights_ is not None:
-            net.module_.load_state_dict(self.best_model_weights_)
-            net.criterion_.load_state_dict(self.best_criterion_)
-        self.best_model_weights_ = self.best_criterion_ = None
-
-
-class _Progress(Callback):
-    """Show a progress bar with the loss and the validation score."""
-
-    def __init__(self, epochs):
-        self.epochs = epochs
-        self.bar_ = None
-
-    def on_epoch_begin(self, net, dataset_train=None, **kwargs):
-        if self.bar_ is None:
-            from tqdm.auto import tqdm
-
-            n_batches = len(net.get_iterator(dataset_train, training=True))
-            self.bar_ = tqdm(total=self.epochs * n_batches, unit="batch", desc="fit")
-
-    def on_batch_end(self, net, training=False, **kwargs):
-        if training:
-            self.bar_.update()
-
-    def on_epoch_end(self, net, **kwargs):
-        last = net.history[-1]
-        shown = {
-            "epoch": f"{last['epoch']}/{self.epochs}",
-            "loss": f"{last['train_loss']:.4f}",
-        }
-        if "valid_score" in last:
-            shown["pair AUC"] = f"{last['valid_score']:.4f}"
-        self.bar_.set_postfix(shown)
-
-    def on_train_end(self, net, **kwargs):
-        if self.bar_ is not None:
-            self.bar_.close()
-            self.bar_ = None
+def _check_net_params(given):
+    """Refuse arguments of skorch's that parameters of the estimator stand for."""
+    allowed = ("optimizer", "compile", "torch_load_kwargs", "use_caching")
+    for name in given:
+        if name.split("__")[0] not in allowed:
+            raise ValueError(
+                f"net_params has {name!r}, but only {', '.join(allowed)} and"
+                " optimizer__... can be set there: the rest follows from the"
+                " estimator's own parameters, such as lr, max_epochs, batch_size,"
+                " callbacks, loss and backbone."
+            )
+    return given

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 # Values measured at a time.
 _CHUNK_VALUES = 1 << 24
 # Types that hold values which float32 would round.
-_WIDE = (torch.float64, torch.int32, torch.int64)
+_WIDE = (torch.float64, torch.int32, torch.int64, torch.uint32, torch.uint64)
 
 
 class Preprocess(nn.Module):

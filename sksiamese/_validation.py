@@ -5,22 +5,29 @@ scikit-learn, so that a change there is a change here.
 """
 
 import math
+import warnings
 
 import numpy as np
 from sklearn.base import _fit_context as fit_context
+from sklearn.utils import column_or_1d
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 __all__ = [
     "HasMethods",
     "Interval",
     "StrOptions",
+    "check_classes",
     "check_is_fitted",
     "check_kind",
+    "check_labels",
     "check_images",
     "check_pairs",
     "check_size",
+    "check_targets",
     "fit_context",
+    "identify",
     "input_shape",
 ]
 
@@ -53,9 +60,15 @@ def check_images(estimator, X, *, reset):
         ``image_shape`` or the shape seen in ``fit``.
     """
     if not hasattr(X, "shape"):
-        X = np.asarray(X)
+        try:
+            X = np.asarray(X)
+        except ValueError as error:
+            raise ValueError(
+                f"X cannot be made an array, for which all its images must have one"
+                f" size: {error}"
+            ) from error
     shape = X.shape
-    wanted = _rows_shape(estimator, X, shape)
+    wanted = _rows_shape(estimator, shape, reset)
     if not reset:
         _compare_shapes(estimator, shape)
     if wanted is not None and len(shape) > 2:
@@ -68,26 +81,31 @@ def check_images(estimator, X, *, reset):
         raise ValueError(f"X has shape {X.shape}: an image needs at least one pixel.")
     if reset:
         estimator.image_shape_ = X.shape[1:]
+        estimator._takes_rows = wanted is not None
     return X
 
 
-def _rows_shape(estimator, X, shape):
+def _rows_shape(estimator, shape, reset):
     """Check the axes of X; return the image shape that rows unfold to, if any."""
-    name = type(estimator).__name__
+    name, wanted = type(estimator).__name__, estimator.image_shape
+    if not reset:
+        # What fit made of rows holds, whatever the parameter says by now.
+        wanted = estimator.image_shape_ if estimator._takes_rows else None
+    elif wanted is not None:
+        wanted = check_size("image_shape", wanted, (2, 3))
     if len(shape) > 4:
         raise ValueError(
             f"X has {len(shape)} axes, but {name} takes images (n, height, width) or"
             " (n, height, width, n_channels), or rows (n, n_features)."
         )
-    if len(shape) == 4 and shape[1] in (1, 3, 4) and shape[3] > 4:
+    if len(shape) == 4 and shape[1] <= 4 < shape[3] and tuple(shape[1:]) != wanted:
         raise ValueError(
             f"X of shape {tuple(shape)} looks channels-first, but images are taken"
             " channels-last, as NumPy, Pillow and scikit-image give them: pass"
             " np.moveaxis(X, 1, -1)."
         )
-    if estimator.image_shape is None:
+    if wanted is None:
         return None
-    wanted = check_size("image_shape", estimator.image_shape, (2, 3))
     if len(shape) == 2 and shape[1] != math.prod(wanted):
         raise ValueError(
             f"X has {shape[1]} columns, but image_shape={wanted} has"
@@ -105,7 +123,7 @@ def _rows_shape(estimator, X, shape):
 def _compare_shapes(estimator, shape):
     """Refuse images of another size than those seen in fit."""
     seen = estimator.image_shape_
-    as_rows = estimator.image_shape is not None or len(seen) == 1
+    as_rows = estimator._takes_rows or len(seen) == 1
     if len(shape) < 2 or (len(shape) == 2 and as_rows):
         return  # left to scikit-learn, which knows feature names too
     if tuple(shape[1:]) != seen:
@@ -171,8 +189,115 @@ def input_shape(image_shape, *, image_size=None, to_rgb=False):
     return (3 if to_rgb else n_channels, *(image_size or image_shape[:2]))
 
 
+def check_targets(estimator, y):
+    """Check that there are labels, and of classes.
+
+    Parameters
+    ----------
+    estimator : estimator
+        For the message.
+
+    y : array-like of shape (n,)
+        Labels.
+
+    Returns
+    -------
+    ndarray of shape (n,)
+        Labels.
+    """
+    if y is None:
+        raise ValueError(
+            f"{type(estimator).__name__} requires y to be passed, but the target y is"
+            " None: it learns from labelled images."
+        )
+    y = column_or_1d(y, warn=True)
+    check_classification_targets(y)
+    return y
+
+
+def check_labels(estimator, y):
+    """Check labels, and that batches of pairs can be formed of them.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Its ``batch_size`` and ``classes_per_batch`` are read.
+
+    y : array-like of shape (n,)
+        Labels.
+
+    Returns
+    -------
+    y : ndarray of shape (n,)
+        Labels.
+
+    labels : ndarray of shape (n_classes,)
+        Sorted distinct labels.
+
+    Raises
+    ------
+    ValueError
+        If there is no pair of one class, none of two, or no room for both in a batch.
+    """
+    y = check_targets(estimator, y)
+    labels, counts = np.unique(y, return_counts=True)
+    if len(labels) < 2:
+        raise ValueError(
+            f"y has {len(labels)} class {labels.tolist()}: pairs of two classes are"
+            " needed to learn from, so pass images of at least two classes."
+        )
+    if counts.max() < 2:
+        raise ValueError(
+            "No class in y has two images, so there is no pair of one class to learn"
+            " from: add images, or embed with a trained model and enroll these."
+        )
+    wanted = estimator.classes_per_batch
+    wanted = min(2 if wanted == "auto" else wanted, len(labels))
+    if estimator.batch_size < 2 * wanted:
+        raise ValueError(
+            f"batch_size={estimator.batch_size} cannot hold two images of each of"
+            f" {wanted} classes: set it to {2 * wanted} or more, or lower"
+            " classes_per_batch."
+        )
+    single = labels[counts == 1]
+    if len(single):
+        shown = ", ".join(map(str, single[:5])) + ", ..." * (len(single) > 5)
+        warnings.warn(
+            f"Classes with one image: {shown}. They have no pair of their own and train"
+            " as negatives only.",
+            UserWarning,
+            stacklevel=4,
+        )
+    return y, labels
+
+
+def identify(X, codes, groups):
+    """Tell one data set from another, by its form, its labels and some images.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n, ...)
+        Images.
+
+    codes : int64 ndarray of shape (n,)
+        Encoded labels.
+
+    groups : ndarray of shape (n,) or None
+        Groups.
+
+    Returns
+    -------
+    int
+        Equal for equal data.
+    """
+    sample = np.ascontiguousarray(X[:: max(1, len(X) // 64)])
+    members = None if groups is None else np.asarray(groups).tolist()
+    parts = X.shape, X.dtype.str, sample.tobytes(), codes.tobytes(), repr(members)
+    return hash(parts)
+
+
 def check_kind(y, known):
-    """Refuse to mix numbers and strings, which NumPy would turn into strings.
+    """Refuse to mix booleans, numbers and strings, which NumPy would convert.
 
     Parameters
     ----------
@@ -185,13 +310,15 @@ def check_kind(y, known):
     Raises
     ------
     ValueError
-        If only one of them holds numbers.
+        If they are of different kinds.
     """
     y = np.asarray(y)
-    if (y.dtype.kind in "biuf") != (known.dtype.kind in "biuf"):
+    number = {"b": "boolean", "i": "number", "u": "number", "f": "number"}
+    if number.get(y.dtype.kind) != number.get(known.dtype.kind):
         raise ValueError(
             f"y holds labels of type {y.dtype}, but the classes so far are of type"
-            f" {known.dtype}: numbers and strings cannot be mixed, so convert y."
+            f" {known.dtype}: booleans, numbers and strings cannot be mixed, so convert"
+            " y."
         )
 
 

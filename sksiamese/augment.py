@@ -1,5 +1,7 @@
 """Random transformations of whole batches on the device (layer 1: torch only)."""
 
+import copy
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -141,8 +143,18 @@ def make_augmentation(augment, *, is_image):
     Returns
     -------
     callable or None
-        Callable on a batch tensor.
+        Callable on a batch tensor, a copy of the caller's.
+
+    Raises
+    ------
+    ValueError
+        If images are to be moved that are none.
     """
     if augment == "auto":
         return RandomAffine() if is_image else None
-    return augment
+    if isinstance(augment, RandomAffine) and not is_image:
+        raise ValueError(
+            f"augment={augment!r} is for images, but X holds feature vectors: use None,"
+            " or set image_shape if the rows of X are flattened images."
+        )
+    return copy.deepcopy(augment)

@@ -81,4 +81,15 @@ def _draw_groups(labels, fraction, groups, random_state):
         # Rare classes may miss a fold, which is as meant.
         warnings.filterwarnings("ignore", message="The least populated class")
         folds = [test for _, test in splitter.split(labels, labels, groups)]
-    return np.sort(np.concatenate(folds[:n_held_out]))
+    # The folds are not alike: the first ones hold the largest groups. Those near the
+    # share come first, and none that takes a class away from training whole.
+    n_classes = len(np.unique(labels))
+    order = np.random.default_rng(random_state).permutation(n_folds)
+    held_out = np.empty(0, dtype=np.int64)
+    for k in sorted(order, key=lambda k: abs(len(folds[k]) * n_folds - len(labels))):
+        candidate = np.sort(np.concatenate([held_out, folds[k]]))
+        if len(np.unique(np.delete(labels, candidate))) == n_classes:
+            held_out, n_held_out = candidate, n_held_out - 1
+        if n_held_out == 0:
+            break
+    return held_out

@@ -136,9 +136,9 @@ def test_training_reads_nothing_but_the_training_images(digits):
     rows = {}
     original = embedder._train
 
-    def spy(X, codes, train, held_out, seed):
+    def spy(X, codes, train, held_out, *rest):
         rows["held_out"] = held_out
-        return original(X, codes, train, held_out, seed)
+        return original(X, codes, train, held_out, *rest)
 
     embedder._train = spy
     expected = embedder.fit(X, y).transform(X_new)

@@ -227,9 +227,9 @@ def test_groups_keep_held_out_images_apart(digits):
     seen = {}
     original = clf._train
 
-    def spy(X, codes, train, held_out, seed):
+    def spy(X, codes, train, held_out, *rest):
         seen.update(train=train, held_out=held_out)
-        return original(X, codes, train, held_out, seed)
+        return original(X, codes, train, held_out, *rest)
 
     clf._train = spy
     clf.fit(X, y, groups=groups)

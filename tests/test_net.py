@@ -109,9 +109,12 @@ def test_net_is_a_skorch_net_whose_parameters_can_be_set(data):
     assert net.optimizer_.param_groups[0]["lr"] == 0.5
 
 
-def test_misspelt_net_params_are_refused(data):
-    with pytest.raises(ValueError, match="unexpected argument.*momentun"):
-        build(data, net_params={"momentun": 0.9})
+@pytest.mark.parametrize(
+    "name", ["max_epochs", "lr", "callbacks", "criterion__margin", "momentun"]
+)
+def test_net_params_of_another_place_are_refused(data, name):
+    with pytest.raises(ValueError, match=f"net_params has '{name}'.*own parameters"):
+        build(data, net_params={name: 3})
 
 
 def test_frozen_parameters_are_not_optimised(data):
