@@ -364,7 +364,7 @@ class BaseSiamese(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             split = hold_out(
                 codes, self.validation_fraction, groups=groups, random_state=seed
             )
-        elif identity == self._split_of and not self._streaming:
+        elif not self._streaming and identity == self._split_of:
             return self._split_rows
         else:
             split = np.arange(len(codes)), np.empty(0, dtype=np.int64)

@@ -67,7 +67,17 @@ def warn_of_failure(embeddings, scores, *, stacklevel):
 
     stacklevel : int
         Of the warning, see :func:`warnings.warn`.
+
+    Raises
+    ------
+    ValueError
+        If embeddings are not finite.
     """
+    if not np.isfinite(embeddings).all():
+        raise ValueError(
+            "The embeddings became NaN or infinite: lower lr, or check X for values of"
+            " very different size."
+        )
     embeddings = embeddings.astype(np.float64)
     spread = np.sqrt(embeddings.var(axis=0).sum())
     scale = np.sqrt(np.square(embeddings).sum(axis=1).mean())

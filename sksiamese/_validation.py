@@ -4,6 +4,7 @@ Layer 0: NumPy and scikit-learn only. The one place that imports from private mo
 scikit-learn, so that a change there is a change here.
 """
 
+import hashlib
 import math
 import warnings
 
@@ -287,13 +288,13 @@ def identify(X, codes, groups):
 
     Returns
     -------
-    int
+    str
         Equal for equal data.
     """
     sample = np.ascontiguousarray(X[:: max(1, len(X) // 64)])
-    members = None if groups is None else np.asarray(groups).tolist()
-    parts = X.shape, X.dtype.str, sample.tobytes(), codes.tobytes(), repr(members)
-    return hash(parts)
+    members = None if groups is None else groups.tolist()
+    form = repr((X.shape, X.dtype.str, members)).encode()
+    return hashlib.blake2b(form + sample.tobytes() + codes.tobytes()).hexdigest()
 
 
 def check_kind(y, known):

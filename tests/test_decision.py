@@ -9,6 +9,7 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier, RadiusNeighborsClassifier
+from sklearn.pipeline import make_pipeline
 from sklearn.svm import SVC, OneClassSVM
 
 from sksiamese._decision import (
@@ -191,15 +192,11 @@ def test_refitted_head_equals_classifier_fitted_on_all(classifier, n_classes):
     assert not hasattr(classifier, "classes_")
 
 
-def test_make_head_of_pairwise_svm_is_refused():
+@pytest.mark.parametrize("wrap", [lambda svm: svm, make_pipeline])
+def test_make_head_of_pairwise_svm_is_refused(wrap):
     """With "ovo", the decision function has a column for each pair of classes."""
     with pytest.raises(ValueError, match="decision_function_shape='ovr'"):
-        make_head(
-            SVC(decision_function_shape="ovo"),
-            n_prototypes=1,
-            n_neighbors=1,
-            random_state=0,
-        )
+        make_head(wrap(SVC(decision_function_shape="ovo")), 1, 1, 0)
 
 
 def test_refitted_head_of_two_classes_gives_log_odds():

@@ -8,7 +8,7 @@ import torch
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.neighbors import KNeighborsClassifier
-from skorch.callbacks import Callback, EarlyStopping
+from skorch.callbacks import Callback, Checkpoint, EarlyStopping
 
 from sksiamese import SiameseEmbedder
 from sksiamese.losses import ContrastiveLoss
@@ -381,3 +381,68 @@ def test_feature_names_out_are_numbered(digits):
     X, y, _, _ = digits
     names = fast(embedding_dim=3).fit(X, y).get_feature_names_out()
     assert list(names) == [f"siameseembedder{k}" for k in range(3)]
+
+
+def test_ctrl_c_while_scoring_is_an_interruption(digits, monkeypatch):
+    X, y, _, _ = digits
+
+    def interrupt(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sksiamese._callbacks.pair_roc_auc", interrupt)
+    with pytest.warns(ConvergenceWarning, match="interrupted after"):
+        fast(max_epochs=5).fit(X, y)
+
+
+def test_warm_start_on_the_same_data_keeps_the_split(digits):
+    """Else images that trained in the first fit would be held out in the second."""
+    X, y, _, _ = digits
+    embedder = fast(warm_start=True, random_state=None, max_epochs=1).fit(X, y)
+    held_out = embedder._split_rows[1]
+    assert len(held_out) == 90
+    embedder.fit(X, y)
+    np.testing.assert_array_equal(embedder._split_rows[1], held_out)
+
+
+@pytest.mark.parametrize("between", ["other data", "partial_fit"])
+def test_warm_start_after_other_images_holds_none_out(digits, between):
+    X, y, X_new, y_new = digits
+    embedder = fast(warm_start=True, max_epochs=1).fit(X, y)
+    if between == "partial_fit":
+        embedder.partial_fit(X, y).fit(X, y)
+    else:
+        embedder.fit(X_new, y_new)
+    assert np.isnan(embedder.history_["validation_score"]).all()
+    with pytest.raises(ValueError, match="early_stopping=True.*warm_start"):
+        embedder.set_params(early_stopping=True).fit(X[:500], y[:500])
+
+
+def test_augment_module_is_copied(digits):
+    X, y, _, _ = digits
+    augment = torch.nn.BatchNorm2d(1)
+    before = augment.weight.detach().clone()
+    embedder = fast(augment=augment).fit(X, y)
+    assert torch.equal(augment.weight, before)
+    assert not torch.equal(embedder.net_.module_.augmentation.weight, before)
+
+
+def test_few_images_are_shown_as_often_as_documented(digits):
+    X, y, _, _ = digits
+    seen = []
+
+    class Count(Callback):
+        def on_batch_end(self, net, batch=None, **kwargs):
+            seen.append(len(batch[0]))
+
+        def __deepcopy__(self, memo):
+            return self
+
+    SiameseEmbedder(random_state=0, callbacks=[Count()]).fit(X[:20], y[:20] % 2)
+    assert 40_000 <= sum(seen) <= 42_000
+
+
+def test_checkpoints_of_skorch_find_their_scores(digits, tmp_path):
+    X, y, _, _ = digits
+    checkpoint = Checkpoint("valid_score_best", dirname=tmp_path)
+    fast(callbacks=[checkpoint]).fit(X, y)
+    assert (tmp_path / "params.pt").exists()

@@ -9,10 +9,18 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils._param_validation import InvalidParameterError
 
 from sksiamese import SiameseClassifier, SiameseEmbedder
+from sksiamese.augment import RandomAffine
 
 X = np.random.default_rng(0).random((40, 8, 8))
 Y = np.arange(40) % 2
 ESTIMATORS = [SiameseClassifier, SiameseEmbedder]
+
+
+class Unreduced(torch.nn.Module):
+    """Forgets to reduce the loss to one value."""
+
+    def forward(self, embeddings, labels):
+        return embeddings.sum(1)
 
 
 def fast(**params):
@@ -182,6 +190,10 @@ def test_other_images_than_in_fit_are_refused(fitted, method, data, message):
         (X[:, :5], Y[:3], {}),
         (X[:, :5] * np.nan, Y, {}),
         (X[:, :5], Y, {"batch_size": 2}),
+        (X[:, :5], Y, {"backbone": "nope"}),
+        (X, Y, {"classifier": "knn", "n_neighbors": 500, "random_state": 7}),
+        (X, Y, {"lr": 1e30, "lr_schedule": "constant", "normalize": False}),
+        (X, Y, {"net_params": {"max_epochs": 3}}),
     ],
 )
 def test_refused_fit_leaves_the_fitted_model_as_it_was(data, labels, params):
@@ -190,6 +202,49 @@ def test_refused_fit_leaves_the_fitted_model_as_it_was(data, labels, params):
     with pytest.raises(ValueError):
         clf.set_params(**params).fit(data, labels)
     np.testing.assert_array_equal(clf.transform(X), expected)
+    assert clf.score(X, Y) >= 0
+
+
+def test_diverged_fit_leaves_an_unfitted_estimator_that_can_go_on():
+    clf = fast(lr=1e30, lr_schedule="constant", normalize=False, warm_start=True)
+    with pytest.raises(ValueError, match="lower lr"):
+        clf.fit(X, Y)
+    with pytest.raises(NotFittedError):
+        clf.transform(X)
+    clf.set_params(lr=1e-3).partial_fit(X, Y).fit(X, Y)
+    assert np.isfinite(clf.transform(X)).all()
+
+
+def test_image_shape_set_after_fit_changes_nothing():
+    rows = X.reshape(40, 64)
+    clf = fast(image_shape=(8, 8)).fit(rows, Y)
+    expected = clf.transform(rows)
+    for image_shape in ((4, 16), None):
+        clf.set_params(image_shape=image_shape)
+        np.testing.assert_array_equal(clf.transform(rows), expected)
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"augment": lambda x: x[:, :, 1:]}, "augment=.*must keep it"),
+        ({"loss": Unreduced()}, "loss=Unreduced.*one value.*mean"),
+        ({"backbone": torch.nn.Linear}, "could not be called.*pass a module"),
+    ],
+)
+def test_parts_of_the_callers_that_misbehave_are_named(params, message):
+    with pytest.raises(ValueError, match=f"(?s){message}"):
+        fast(**params).fit(X, Y)
+
+
+def test_affine_augmentation_of_vectors_is_refused():
+    with pytest.raises(ValueError, match="augment=.*set image_shape"):
+        fast(augment=RandomAffine()).fit(X.reshape(40, 64), Y)
+
+
+def test_images_of_several_sizes_are_refused():
+    with pytest.raises(ValueError, match="X cannot be made an array.*one size"):
+        fast().fit([np.zeros((8, 8))] * 3 + [np.zeros((9, 9))], [0, 0, 1, 1])
 
 
 def test_refused_enrolment_changes_nothing(fitted):
@@ -201,7 +256,7 @@ def test_refused_enrolment_changes_nothing(fitted):
 
 @pytest.mark.parametrize("method", ["enroll", "partial_fit"])
 def test_strings_do_not_join_numbers(fitted, method):
-    with pytest.raises(ValueError, match="labels of type <U1.*convert y"):
+    with pytest.raises(ValueError, match="(?s)labels of type <U1.*convert"):
         getattr(fitted, method)(X[:4], list("aabb"))
     assert fitted.classes_.dtype.kind == "i"
 

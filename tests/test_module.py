@@ -113,13 +113,20 @@ def test_head_of_backbone_without_layers_names_parameter():
         freeze(nn.Flatten(), "head")
 
 
-@pytest.mark.parametrize("trainable", ["all", 3])
-def test_frozen_backbone_can_be_thawed(trainable):
+def test_frozen_backbone_can_be_thawed_by_number():
     module = backbone()
     freeze(module, "head")
-    freeze(module, trainable)
+    freeze(module, 3)
     for name, parameter in module.named_parameters():
-        assert parameter.requires_grad == (name in TRAINED[trainable])
+        assert parameter.requires_grad == (name in TRAINED[3])
+
+
+def test_layers_frozen_by_the_caller_stay_frozen():
+    module = backbone()
+    module[0].requires_grad_(False)
+    freeze(module, "all")
+    for name, parameter in module.named_parameters():
+        assert parameter.requires_grad != name.startswith("0.")
 
 
 def test_all_trainable_freezes_nothing():

@@ -128,3 +128,32 @@ def test_hold_out_rare_classes_give_no_warning():
     labels, groups = grouped()
     labels[:2] = 99
     assert len(hold_out(labels, 0.2, groups=groups, random_state=0)[1])
+
+
+def test_hold_out_of_groups_follows_the_seed():
+    labels, groups = np.arange(300) % 3, np.arange(300) // 10
+    drawn = {
+        tuple(hold_out(labels, 0.1, groups=groups, random_state=seed)[1])
+        for seed in range(8)
+    }
+    assert len(drawn) > 4
+
+
+def test_hold_out_does_not_take_the_largest_group():
+    """One patient has 40 % of the images; a tenth is wanted."""
+    groups = np.r_[np.zeros(80, int), np.arange(1, 121)]
+    labels = np.arange(200) % 2
+    for seed in range(8):
+        held_out = hold_out(labels, 0.1, groups=groups, random_state=seed)[1]
+        assert 0 not in groups[held_out]
+        assert 10 <= len(held_out) <= 30
+
+
+def test_hold_out_never_takes_a_class_away_from_training():
+    """All images of class 2 are of one patient."""
+    labels = np.r_[np.arange(180) % 2, np.full(20, 2)]
+    groups = np.r_[np.arange(180) // 6, np.full(20, 99)]
+    for seed in range(30):
+        train, held_out = hold_out(labels, 0.1, groups=groups, random_state=seed)
+        assert set(labels[train]) == {0, 1, 2}
+        assert len(held_out) > 0
