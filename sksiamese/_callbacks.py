@@ -5,6 +5,7 @@ import copy
 import torch
 from skorch.callbacks import Callback, EarlyStopping, LRScheduler
 
+from sksiamese._diagnosis import check_finite
 from sksiamese.metrics import pair_roc_auc
 
 
@@ -85,7 +86,7 @@ class _ValidationScore(Callback):
         self.labels = labels
 
     def on_epoch_end(self, net, **kwargs):
-        score = pair_roc_auc(net.embed(self.X), self.labels)
+        score = pair_roc_auc(check_finite(net.embed(self.X)), self.labels)
         earlier = net.history[:-1, "valid_score"] if len(net.history) > 1 else []
         net.history.record("valid_score", score)
         net.history.record("valid_score_best", score > max(earlier, default=-1))

@@ -53,6 +53,32 @@ def choose_scored(codes, held_out, seed):
     return np.sort(np.concatenate(parts)[:N_SCORED])
 
 
+def check_finite(embeddings):
+    """Refuse embeddings of a network that has diverged.
+
+    Parameters
+    ----------
+    embeddings : ndarray of shape (n, embedding_dim)
+        Embeddings.
+
+    Returns
+    -------
+    ndarray of shape (n, embedding_dim)
+        The same.
+
+    Raises
+    ------
+    ValueError
+        If any is NaN or infinite.
+    """
+    if not np.isfinite(embeddings).all():
+        raise ValueError(
+            "The embeddings became NaN or infinite: lower lr, or check X for values of"
+            " very different size."
+        )
+    return embeddings
+
+
 def warn_of_failure(embeddings, scores, *, stacklevel):
     """Say so when the embeddings collapsed or tell nothing apart.
 
@@ -73,12 +99,7 @@ def warn_of_failure(embeddings, scores, *, stacklevel):
     ValueError
         If embeddings are not finite.
     """
-    if not np.isfinite(embeddings).all():
-        raise ValueError(
-            "The embeddings became NaN or infinite: lower lr, or check X for values of"
-            " very different size."
-        )
-    embeddings = embeddings.astype(np.float64)
+    embeddings = check_finite(embeddings).astype(np.float64)
     spread = np.sqrt(embeddings.var(axis=0).sum())
     scale = np.sqrt(np.square(embeddings).sum(axis=1).mean())
     if spread <= _COLLAPSED * scale:
