@@ -187,7 +187,7 @@ def test_other_images_than_in_fit_are_refused(fitted, method, data, message):
     ("data", "labels", "params"),
     [
         (X[:, :5], np.zeros(40), {}),
-        (X[:, :5], Y[:3], {}),
+        (X[:, :5], Y[:4], {}),
         (X[:, :5] * np.nan, Y, {}),
         (X[:, :5], Y, {"batch_size": 2}),
         (X[:, :5], Y, {"backbone": "nope"}),
