@@ -191,7 +191,6 @@ class BaseSiamese(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         """
         warm = self.warm_start and hasattr(self, "net_")
         y, labels = check_labels(self, y)
-        self._check_head(len(y))
         if groups is not None:
             groups = column_or_1d(groups)
             check_consistent_length(y, groups)
@@ -202,6 +201,7 @@ class BaseSiamese(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             codes = self._encode(y)
             seed = self._draw_seed()
             train, held_out = self._split(X, codes, groups, seed, warm)
+            self._check_head(len(train))
             self._train(X, codes, train, held_out, seed, warm)
             self._fit_head(X, y, train, held_out, seed)
         return self
