@@ -229,7 +229,8 @@ class BaseSiamese(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         """
         first = not hasattr(self, "net_")
         y, labels = check_labels(self, y)
-        self._check_head(len(y))
+        if first:  # later the head knows more than this chunk
+            self._check_head(len(y))
         with self._unchanged_by_failure():
             X = self._check_images(X, y, reset=first)
             if first:
@@ -361,15 +362,11 @@ class BaseSiamese(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         """
         identity = identify(X, codes, groups)
         if not warm:
-            split = hold_out(
-                codes, self.validation_fraction, groups=groups, random_state=seed
-            )
-        elif not self._streaming and identity == self._split_of:
-            return self._split_rows
-        else:
-            split = np.arange(len(codes)), np.empty(0, dtype=np.int64)
-        self._split_of, self._split_rows = identity, split
-        return split
+            self._split_of = identity, self.validation_fraction, seed
+        elif self._streaming or identity != self._split_of[0]:
+            self._split_of = identity, 0, seed
+        _, fraction, seed = self._split_of
+        return hold_out(codes, fraction, groups=groups, random_state=seed)
 
     def _train(self, X, codes, train, held_out, seed, warm):
         """Build the network, or go on with it, and train it."""

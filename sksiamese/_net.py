@@ -75,7 +75,6 @@ class SiameseNet(NeuralNet):
             The network.
         """
         self.module_ = self.module.to(memory_format=torch.channels_last)
-        self.interrupted_ = False
         return self
 
     def initialize_optimizer(self, triggered_directly=None):
@@ -397,8 +396,7 @@ def make_net(module, criterion, data, *, epochs, seed, params, validation=None):
         Seed of the batches.
 
     params : dict
-        The estimator's parameters. Its ``net_params`` win over what is made of the
-        others.
+        The estimator's parameters.
 
     validation : tuple of (ndarray, ndarray) or None, default=None
         Held-out images and their labels, scored after each epoch.

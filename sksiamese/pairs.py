@@ -63,8 +63,9 @@ def _draw_rows(labels, fraction, rng):
     shares = np.minimum(np.rint(counts * fraction).astype(int), counts - 2)
     shares[counts * fraction < 2] = 0
     shuffled = rng.permutation(len(labels))
-    drawn = [shuffled[codes[shuffled] == c][:share] for c, share in enumerate(shares)]
-    return np.sort(np.concatenate(drawn)) if drawn else np.empty(0, dtype=np.int64)
+    by_class = shuffled[np.argsort(codes[shuffled], kind="stable")]
+    rank = np.arange(len(labels)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return np.sort(by_class[rank < np.repeat(shares, counts)])
 
 
 def _draw_groups(labels, fraction, groups, random_state):

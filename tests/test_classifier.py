@@ -291,3 +291,13 @@ def test_labels_of_pandas_and_torch_are_taken(digits):
     assert set(clf.predict(X_new)) <= set("abcdefghij")
     tensors = fast().fit(torch.from_numpy(X.copy()), torch.from_numpy(y.copy()))
     assert tensors.score(X_new, y_new) > 0.9
+
+
+def test_chunk_smaller_than_the_number_of_neighbours_is_learned(digits):
+    X, y, X_new, _ = digits
+    clf = fast(classifier="knn").partial_fit(X, y)
+    pair = np.flatnonzero(y == 1)[:2], np.flatnonzero(y == 2)[:2]
+    chunk = np.concatenate(pair)
+    clf.partial_fit(X[chunk], y[chunk])
+    assert len(clf.classes_) == 10
+    assert np.isfinite(clf.predict_proba(X_new)).all()

@@ -397,11 +397,17 @@ def test_ctrl_c_while_scoring_is_an_interruption(digits, monkeypatch):
 def test_warm_start_on_the_same_data_keeps_the_split(digits):
     """Else images that trained in the first fit would be held out in the second."""
     X, y, _, _ = digits
-    embedder = fast(warm_start=True, random_state=None, max_epochs=1).fit(X, y)
-    held_out = embedder._split_rows[1]
-    assert len(held_out) == 90
-    embedder.fit(X, y)
-    np.testing.assert_array_equal(embedder._split_rows[1], held_out)
+    embedder = fast(warm_start=True, random_state=None, max_epochs=1)
+    splits, original = [], embedder._train
+
+    def spy(X, codes, train, held_out, *rest):
+        splits.append(held_out)
+        return original(X, codes, train, held_out, *rest)
+
+    embedder._train = spy
+    embedder.fit(X, y).fit(X, y)
+    assert len(splits[0]) == 90
+    np.testing.assert_array_equal(*splits)
 
 
 @pytest.mark.parametrize("between", ["other data", "partial_fit"])
