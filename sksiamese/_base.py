@@ -28,6 +28,7 @@ from sksiamese._diagnosis import (
     choose_scored,
     warn_of_failure,
 )
+from sksiamese._memory import RowReader, kept_memory
 from sksiamese._net import make_net
 from sksiamese._validation import (
     Interval,
@@ -237,7 +238,7 @@ class BaseSiamese(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
                 self._known_labels = labels[:0]
             data = ResidentData(X, self._encode(y), device=resolve_device(self.device))
             seed = self._draw_seed() + (0 if first else len(self.net_.history))
-            with isolated_random_state(seed, data.device):
+            with isolated_random_state(seed, data.device), kept_memory():
                 if first or not self._streaming:
                     self._start_stream(X, data, seed)
                 self.net_.batch_seed = seed
@@ -260,8 +261,7 @@ class BaseSiamese(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             Embeddings; of unit length if ``normalize=True``. Samples of one class lie
             close together in Euclidean distance.
         """
-        check_is_fitted(self)
-        return self.net_.embed(check_images(self, X, reset=False))
+        return self._embed(X)
 
     def pair_distance(self, pairs):
         """Distance between the embeddings of the two members of each pair.
@@ -380,7 +380,10 @@ class BaseSiamese(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
                 f"{self.validation_fraction}, or warm_start met other images than"
                 " before: raise it or set early_stopping=False."
             )
-        with isolated_random_state(seed, device):
+        reader, validation = RowReader(X), None
+        if len(scored):
+            validation = reader.take(scored), codes[scored]
+        with isolated_random_state(seed, device), kept_memory():
             if warm:  # copies, since training may fail
                 module = copy.deepcopy(self.net_.module_)
                 criterion = copy.deepcopy(self.net_.criterion_)
@@ -391,7 +394,7 @@ class BaseSiamese(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
                 criterion,
                 data,
                 epochs=self._count_epochs(len(train)),
-                validation=(X[scored], codes[scored]) if len(scored) else None,
+                validation=validation,
                 seed=seed,
                 params=self.get_params(deep=False),
             )
@@ -399,7 +402,8 @@ class BaseSiamese(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         self._streaming = False
         self._record_training()
         if not self._warn_if_interrupted():
-            seen = self.net_.embed(X[train[:: max(1, len(train) // N_SCORED)]])
+            sample = train[:: max(1, len(train) // N_SCORED)]
+            seen = self.net_.embed(reader.take(sample))
             scores = self.history_["validation_score"]
             warn_of_failure(
                 seen, scores if len(scored) >= N_JUDGED else [], stacklevel=5
@@ -464,10 +468,16 @@ class BaseSiamese(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
     def _fit_head(self, X, y, train, held_out, seed):
         """Build on the trained embedding; the embedder has nothing to build."""
 
+    def _embed(self, X):
+        """Embeddings, whatever ``set_output`` makes of those of ``transform``."""
+        if not self.__sklearn_is_fitted__():  # scikit-learn's check collects all tags
+            check_is_fitted(self)
+        return self.net_.embed(check_images(self, X, reset=False))
+
     def _embed_pairs(self, pairs):
         """Embeddings of the first and the second members of pairs."""
         check_is_fitted(self)
-        return tuple(self.transform(members) for members in check_pairs(pairs))
+        return tuple(self._embed(members) for members in check_pairs(pairs))
 
     # --- scikit-learn ----------------------------------------------------------------
 

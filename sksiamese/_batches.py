@@ -6,14 +6,16 @@ import warnings
 import numpy as np
 import torch
 
+from sksiamese._memory import RowReader
+
 
 class ResidentData:
     """Images and labels from which a batch is taken by one index operation.
 
     On the CPU the caller's array itself is indexed, whatever its type, so a
-    memory-mapped file is read batch by batch. On an accelerator the array is copied
-    there once if it takes no more than half of the free memory; otherwise each batch
-    is.
+    memory-mapped file is read batch by batch and does not fill the memory. On an
+    accelerator the array is copied there once if it takes no more than half of the free
+    memory; otherwise each batch is.
 
     Parameters
     ----------
@@ -44,6 +46,7 @@ class ResidentData:
         self.rows = rows
         self.labels = y if y is None or rows is None else y[rows]
         self.X = X
+        self._reader = RowReader(X)
         self.y = None if y is None else _as_tensor(y).to(self.device)
         if self.device.type == "cuda":
             free, _ = torch.cuda.mem_get_info(self.device)
@@ -78,7 +81,8 @@ class ResidentData:
         if isinstance(self.X, torch.Tensor):
             x = self.X[rows_there]
         else:
-            x = _as_tensor(self.X[rows]).to(self.device, non_blocking=True)
+            batch = _as_tensor(self._reader.take(rows))
+            x = batch.to(self.device, non_blocking=True)
         return x, None if self.y is None else self.y[rows_there]
 
 
@@ -111,10 +115,13 @@ def _as_tensor(X):
         X = X.astype(np.float64)
     if not X.dtype.isnative:
         X = X.astype(X.dtype.newbyteorder("="))
+    X = np.ascontiguousarray(X)
+    if X.flags.writeable:
+        return torch.from_numpy(X)
     with warnings.catch_warnings():
         # The library never writes to its inputs, which is what torch warns about.
         warnings.filterwarnings("ignore", message="The given NumPy array is not writ")
-        return torch.from_numpy(np.ascontiguousarray(X))
+        return torch.from_numpy(X)
 
 
 class ClassBalancedBatches:

@@ -484,8 +484,8 @@ class SiameseClassifier(ClassifierMixin, BaseSiamese):
 
     def _logits(self, X):
         """Calibrated logits, columns in the order of ``classes_``."""
-        check_is_fitted(self)
-        logits = self.head_.logits(self.transform(X)) / self.temperature_
+        Z = self._embed(X)
+        logits = self.head_.logits(Z) / self.temperature_
         if len(self.head_.classes_) == len(self.classes_):
             return logits
         every = np.full((len(logits), len(self.classes_)), -np.inf)

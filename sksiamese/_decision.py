@@ -6,10 +6,10 @@ Layer 0: NumPy and scikit-learn only. A head learns labels of embeddings bit by 
 
 import numpy as np
 from scipy.optimize import minimize_scalar
+from scipy.spatial.distance import cdist
 from scipy.special import log_softmax, softmax
 from sklearn.base import clone
 from sklearn.cluster import KMeans
-from sklearn.metrics import euclidean_distances
 from sklearn.neighbors import KNeighborsClassifier
 
 from sksiamese.metrics import expected_calibration_error
@@ -144,9 +144,7 @@ class PrototypeHead:
         float64 ndarray of shape (n, n_classes)
             Scores, <= 0; larger is closer.
         """
-        squares = euclidean_distances(
-            Z.astype(np.float64), self.prototypes_.astype(np.float64), squared=True
-        )
+        squares = cdist(Z, self.prototypes_, "sqeuclidean")  # in float64
         first = np.searchsorted(self.labels_, self.classes_)
         return -np.minimum.reduceat(squares, first, axis=1)
 

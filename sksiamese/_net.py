@@ -13,8 +13,9 @@ from sksiamese._callbacks import close_progress, make_callbacks
 from sksiamese._device import has_bfloat16
 from sksiamese.mining import pair_masks, pairwise_distances
 
-# Values that one batch of predictions may hold, input side.
-_PREDICT_VALUES = 1 << 23
+# Values that one batch of predictions may hold, input side. On a processor, activations
+# that fit its cache are worth more than long batches.
+_PREDICT_VALUES = {"cpu": 1 << 18, "cuda": 1 << 23}
 # Feature vectors that are embedded at a time are a multiple of this.
 _VECTORS = 64
 
@@ -135,7 +136,8 @@ class SiameseNet(NeuralNet):
             Raw values and labels.
         """
         if not training:
-            step = min(512, max(1, _PREDICT_VALUES // max(1, dataset.sample_values)))
+            room = _PREDICT_VALUES.get(dataset.device.type, 1 << 23)
+            step = min(512, max(8, room // max(1, dataset.sample_values)))
             rows = [slice(k, k + step) for k in range(0, len(dataset), step)]
         else:
             rows = ClassBalancedBatches(
@@ -339,7 +341,13 @@ class SiameseNet(NeuralNet):
         float32 ndarray of shape (n, embedding_dim)
             Embeddings.
         """
-        return np.concatenate([z.numpy() for z in self.forward_iter(X)])
+        if self.module_.training:
+            self.module_.eval()
+        batches = self.get_iterator(self.get_dataset(X))
+        with torch.no_grad():
+            return np.concatenate(
+                [self._infer_evenly(x).cpu().numpy() for x, _ in batches]
+            )
 
     def pair_proba(self, first, second):
         """Probability, by the loss's learned head, that pairs are of one class.

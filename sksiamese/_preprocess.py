@@ -12,8 +12,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from sksiamese._memory import RowReader
+
 # Values measured at a time.
-_CHUNK_VALUES = 1 << 24
+_CHUNK_VALUES = 1 << 22
 # Types that hold values which float32 would round.
 _WIDE = (torch.float64, torch.int32, torch.int64, torch.uint32, torch.uint64)
 
@@ -100,8 +102,9 @@ def measure_statistics(X, rows):
     # beside the mean.
     origin = X[rows[:step]].astype(np.float64).mean(axis=axes)
     total, squares = np.zeros_like(origin), np.zeros_like(origin)
+    reader = RowReader(X)
     for start in range(0, len(rows), step):
-        chunk = X[rows[start : start + step]] - origin
+        chunk = reader.take(rows[start : start + step]) - origin
         total += chunk.sum(axis=axes)
         squares += np.square(chunk).sum(axis=axes)
     n_values = len(rows) * math.prod(X.shape[1:-1])

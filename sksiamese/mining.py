@@ -1,9 +1,10 @@
-"""Which pairs or triplets of a batch count towards the loss (layer 1: torch only).
+"""Which pairs or triplets of a batch count towards the loss (layer 1: torch and NumPy).
 
 Every function takes the full ``(n, n)`` distance matrix of one batch and works on
 matrices; nothing here grows faster than ``O(n ** 2)`` memory or loops over samples.
 """
 
+import numpy as np
 import torch
 
 MINING = ("all", "semihard", "hard")
@@ -71,18 +72,33 @@ def semihard_negatives(distances, negatives):
     Returns
     -------
     int64 Tensor of shape (n, n)
-        ``negative_idx[a, p]`` is the negative for anchor ``a`` and positive ``p``.
-        Rows of anchors without a negative mean nothing.
+        ``negative_idx[a, p]`` is the negative for anchor ``a`` and positive ``p``,
+        judged in float32. Rows of anchors without a negative mean nothing.
 
     References
     ----------
     .. [1] Schroff, Kalenichenko, Philbin, "FaceNet: A Unified Embedding for Face
        Recognition and Clustering", CVPR 2015, https://doi.org/10.1109/CVPR.2015.7298682
     """
-    ranked, order = distances.masked_fill(~negatives, torch.inf).sort(dim=1)
-    first = torch.searchsorted(ranked, distances.contiguous(), right=True)
-    last = negatives.sum(1, keepdim=True) - 1
-    return order.gather(1, torch.minimum(first, last).clamp_min(0))
+    # One integer per pair sorts by distance, then negatives before the others, then by
+    # column: the bits of a float32 that is not negative are in order as an integer.
+    columns = torch.arange(distances.shape[1], device=distances.device)
+    bits = distances.to(torch.float32).contiguous().view(torch.int32).to(torch.int64)
+    keys = _sort_rows((bits << 32) | (~negatives).to(torch.int64) << 31 | columns)
+    order = keys & (2**31 - 1)
+    is_negative = keys & 2**31 == 0
+    place = torch.where(is_negative, columns, len(columns))
+    following = place.flip(1).cummin(1).values.flip(1)  # the next negative's place
+    last = torch.where(is_negative, columns, 0).amax(1, keepdim=True)
+    chosen = order.gather(1, torch.minimum(following, last))
+    return torch.empty_like(order).scatter_(1, order, chosen)
+
+
+def _sort_rows(keys):
+    """Sort integers along rows; NumPy takes a tenth of PyTorch's time on the CPU."""
+    if keys.device.type == "cpu":
+        return torch.from_numpy(np.sort(keys.numpy(), axis=1))
+    return keys.sort(dim=1).values
 
 
 @torch.no_grad()

@@ -17,7 +17,8 @@ TESTS = Path(__file__).parent
 LEVELS = {
     "_decision": 0.5,
     "_diagnosis": 0,
-    "_validation": 0,
+    "_memory": 0,
+    "_validation": 0.5,
     "metrics": 0,
     "pairs": 0,
     "_batches": 1,

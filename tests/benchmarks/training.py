@@ -1,0 +1,477 @@
+"""Training throughput, beside the bare network and beside what is in use today.
+
+    python -m tests.benchmarks.training [PART ...] [--rounds 5]
+
+prints Markdown tables and writes ``training.json``. Parts: ``mnist``, ``pneumonia``,
+``synthetic`` (images per second of training epochs, all contestants with the backbone
+``conv`` and batches of 128), ``fit`` (a whole default ``fit`` on PneumoniaMNIST) and
+``auc`` (seconds to a validation AUC of 0.99 there). Needs pytorch-metric-learning.
+
+Contestants: the *bare loop* is forward, backward and optimizer step on one resident
+random batch; the *pair loader* is the published recipe, pairs materialised and two
+forward passes a step; *pytorch-metric-learning* follows that project's examples; *plain
+skorch* is its ``NeuralNet`` with this library's loss.
+"""
+
+import argparse
+import contextlib
+import math
+import time
+import warnings
+
+import numpy as np
+import torch
+from sklearn.metrics import roc_auc_score
+from skorch import NeuralNet
+from skorch.callbacks import Callback
+from torch import nn
+from torch.nn import functional as F
+
+from sksiamese import SiameseEmbedder
+from sksiamese._batches import ClassBalancedBatches
+from sksiamese._memory import kept_memory
+from sksiamese.backbones import make_backbone
+from sksiamese.losses import ContrastiveLoss
+from tests.benchmarks._contest import (
+    print_ratios,
+    print_table,
+    ratios,
+    read_images,
+    run_contest,
+    spread,
+    write_results,
+)
+
+BATCH = 128
+PARTS = ("mnist", "pneumonia", "synthetic", "fit", "auc")
+
+
+def shape_of(images):
+    """Channels, height and width."""
+    return (images.shape[3] if images.ndim == 4 else 1, *images.shape[1:3])
+
+
+def standardised(images):
+    """Images as float32 channels-first tensors with mean 0 and deviation 1."""
+    x = torch.from_numpy(images).float()
+    x = x[:, None] if x.ndim == 3 else x.permute(0, 3, 1, 2)
+    return ((x - x.mean()) / x.std()).contiguous()
+
+
+class UnitNet(nn.Module):
+    """The backbone with embeddings of unit length, for those who lack that."""
+
+    def __init__(self, input_shape):
+        super().__init__()
+        self.backbone = make_backbone("conv", input_shape)[0]
+
+    def forward(self, x):
+        return F.normalize(self.backbone(x))
+
+
+# --- contestants: each returns a function that trains and returns images per second ---
+
+
+def bare_loop(name, bfloat16, channels_last, keep=False):
+    """Forward, backward, step, on one batch: what the backbone alone costs."""
+    images, _ = read_images(name)
+    shape = shape_of(images)
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    net = make_backbone("conv", shape)[0].train().to(memory_format=layout)
+    x = torch.randn(BATCH, *shape).contiguous(memory_format=layout)
+    target = torch.randn(BATCH, 64)
+    optimizer = torch.optim.AdamW(net.parameters(), 3e-3, fused=True)
+    n_steps = max(20, len(images) // BATCH)
+
+    def play():
+        start = time.perf_counter()
+        with kept_memory() if keep else contextlib.nullcontext():
+            for _ in range(n_steps):
+                with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+                    z = net(x)
+                loss = (z.float() - target).square().mean()
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+        return n_steps * BATCH / (time.perf_counter() - start)
+
+    return play
+
+
+def sample_pairs(labels, rng):
+    """Draw one positive and one negative partner for each image, as recipes do."""
+    rows = {c: np.flatnonzero(labels == c) for c in np.unique(labels)}
+    others = {c: np.flatnonzero(labels != c) for c in rows}
+    positive = [rng.choice(rows[c]) for c in labels]
+    negative = [rng.choice(others[c]) for c in labels]
+    first = np.arange(len(labels))
+    pairs = np.concatenate(
+        [np.stack([first, positive], 1), np.stack([first, negative], 1)]
+    )
+    return pairs, np.repeat([1.0, 0.0], len(labels)).astype(np.float32)
+
+
+def pair_loader_epochs(images, labels, net):
+    """Epochs of the published recipe: yields the images that each has trained on."""
+    x = standardised(images)
+    pairs, same = sample_pairs(labels, np.random.default_rng(0))
+    data = torch.utils.data.TensorDataset(
+        x[pairs[:, 0]], x[pairs[:, 1]], torch.from_numpy(same)
+    )
+    loader = torch.utils.data.DataLoader(data, BATCH, shuffle=True)
+    optimizer = torch.optim.Adam(net.parameters(), 1e-3)
+    while True:
+        net.train()
+        for first, second, is_same in loader:
+            distance = F.pairwise_distance(net(first), net(second))
+            apart = F.relu(1 - distance)
+            loss = (is_same * distance**2 + (1 - is_same) * apart**2).mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        yield 2 * len(data)
+
+
+def pair_loader(name):
+    """Throughput of the published recipe; two images a pair."""
+    images, labels = read_images(name)
+    images, labels = images[:1280], labels[:1280]  # it is slow
+    epochs = pair_loader_epochs(images, labels, UnitNet(shape_of(images)))
+    return _timed(lambda: next(epochs))
+
+
+def _timed(epoch):
+    """Make a function that runs an epoch and returns its images per second."""
+
+    def play():
+        start = time.perf_counter()
+        count = epoch()
+        return count / (time.perf_counter() - start)
+
+    return play
+
+
+class PillowSet(torch.utils.data.Dataset):
+    """Images as torchvision's data sets give them: one Pillow image at a time."""
+
+    def __init__(self, images, labels, transform):
+        self.images = images
+        self.labels = labels
+        self.transform = transform
+
+    def __len__(self):
+        return len(self.images)
+
+    def __getitem__(self, i):
+        from PIL import Image
+
+        return self.transform(Image.fromarray(self.images[i])), int(self.labels[i])
+
+
+def metric_learning(name):
+    """pytorch-metric-learning as in its examples."""
+    from pytorch_metric_learning import losses, samplers
+    from torchvision import transforms
+
+    images, labels = read_images(name)
+    n_channels = shape_of(images)[0]
+    steps = transforms.ToTensor(), transforms.Normalize([0.5] * n_channels, [0.25])
+    data = PillowSet(images, labels, transforms.Compose(steps))
+    sampler = samplers.MPerClassSampler(
+        labels, m=BATCH // len(np.unique(labels)), length_before_new_iter=len(labels)
+    )
+    loader = torch.utils.data.DataLoader(data, BATCH, sampler=sampler)
+    net = UnitNet(shape_of(images)).train()
+    criterion = losses.ContrastiveLoss()
+    optimizer = torch.optim.Adam(net.parameters(), 1e-3)
+
+    def epoch():
+        count = 0
+        for x, y in loader:
+            optimizer.zero_grad()
+            criterion(net(x), y).backward()
+            optimizer.step()
+            count += len(x)
+        return count
+
+    return _timed(epoch)
+
+
+def plain_skorch(name):
+    """Run skorch's own iterators and loop with this library's loss, all pairs."""
+    images, labels = read_images(name)
+    x = standardised(images).numpy()
+    net = NeuralNet(
+        UnitNet(shape_of(images)),
+        ContrastiveLoss,
+        optimizer=torch.optim.AdamW,
+        lr=3e-3,
+        batch_size=BATCH,
+        max_epochs=1,
+        train_split=None,
+        iterator_train__shuffle=True,
+        verbose=0,
+    ).initialize()
+
+    def epoch():
+        net.partial_fit(x, labels)
+        return len(x)
+
+    return _timed(epoch)
+
+
+def _n_trained(labels):
+    """Images that one epoch embeds: whole batches of P x K."""
+    batches = ClassBalancedBatches(labels, BATCH, random_state=None)
+    return len(batches) * batches.n_classes_ * batches.n_images_
+
+
+def ours(name, **params):
+    """Training epochs of ``fit``, as ``history_`` records their seconds."""
+    images, labels = read_images(name)
+    n_epochs = max(2, 4000 // len(images))
+
+    def play():
+        embedder = SiameseEmbedder(
+            max_epochs=n_epochs, validation_fraction=0, random_state=0, **params
+        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of noise nothing is learned
+            embedder.fit(images, labels)
+        return n_epochs * _n_trained(labels) / sum(embedder.history_["seconds"])
+
+    return play
+
+
+def ours_float32(name):
+    return ours(name, precision="float32")
+
+
+def ours_still(name):
+    return ours(name, augment=None)
+
+
+def ours_float32_still(name):
+    return ours(name, augment=None, precision="float32")
+
+
+# --- a whole fit ----------------------------------------------------------------------
+
+
+def whole_fit(name, augment):
+    """Images per second of a default ``fit``, everything counted in."""
+    images, labels = read_images(name)
+
+    def play():
+        start = time.perf_counter()
+        from sksiamese import SiameseClassifier
+
+        clf = SiameseClassifier(augment=augment, random_state=0).fit(images, labels)
+        seconds = time.perf_counter() - start
+        steps = sum(clf.net_.history[:, "train_batch_count"])
+        return steps * BATCH / seconds  # two classes of 64
+
+    return play
+
+
+# --- time to an AUC -------------------------------------------------------------------
+
+
+class Clock:
+    """Seconds that pass while it runs."""
+
+    def __init__(self):
+        self.seconds = 0.0
+        self.started = time.perf_counter()
+
+    @contextlib.contextmanager
+    def paused(self):
+        self.seconds += time.perf_counter() - self.started
+        yield
+        self.started = time.perf_counter()
+
+
+def validation_auc(embed, data):
+    """AUC of PneumoniaMNIST's validation set by the distance to two prototypes."""
+    train, labels, images, truth = data
+    Z, new = embed(train), embed(images)
+    normal, sick = (Z[labels == c].mean(axis=0) for c in (0, 1))
+    nearer = np.linalg.norm(new - normal, axis=1) - np.linalg.norm(new - sick, axis=1)
+    return roc_auc_score(truth, nearer)
+
+
+def read_pneumonia():
+    """Training and validation images with their labels."""
+    import os
+    from pathlib import Path
+
+    with np.load(Path(os.environ["SKSIAMESE_DATA"]) / "pneumoniamnist.npz") as a:
+        parts = [a[f"{s}_{k}"] for s in ("train", "val") for k in ("images", "labels")]
+    train, labels, images, truth = parts
+    return train, labels.ravel().astype(np.int64), images, truth.ravel()
+
+
+class StopAt(Callback):
+    """Stop the training at an AUC; the clock stands still while it is measured."""
+
+    def __init__(self, data, clock, target):
+        self.data = data
+        self.clock = clock
+        self.target = target
+
+    def __deepcopy__(self, memo):
+        return self  # the clock is ours, not a copy's
+
+    def on_epoch_end(self, net, **kwargs):
+        with self.clock.paused():
+            self.auc = validation_auc(net.embed, self.data)
+        if self.auc >= self.target:
+            raise KeyboardInterrupt
+
+
+def seconds_to_auc_ours(seed, target):
+    """Seconds of ``fit`` with default parameters."""
+    data = read_pneumonia()
+    clock = Clock()
+    stop = StopAt(data, clock, target)
+    embedder = SiameseEmbedder(
+        random_state=seed, validation_fraction=0, callbacks=[stop]
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        embedder.fit(*data[:2])
+    return clock.seconds if stop.auc >= target else math.inf
+
+
+def seconds_to_auc_pairs(seed, target, most=40):
+    """Seconds of the published recipe, its pairs drawn before the clock starts."""
+    data = read_pneumonia()
+    torch.manual_seed(seed)
+    net = UnitNet((1, 28, 28))
+    mean, std = data[0].mean(), data[0].std()
+
+    @torch.no_grad()
+    def embed(images):
+        net.eval()
+        x = (torch.from_numpy(images).float()[:, None] - mean) / std
+        return torch.cat([net(part) for part in x.split(256)]).numpy()
+
+    epochs = pair_loader_epochs(*data[:2], net)
+    clock = Clock()
+    for _ in range(most):
+        next(epochs)
+        with clock.paused():
+            auc = validation_auc(embed, data)
+        if auc >= target:
+            return clock.seconds
+    return math.inf
+
+
+# --- the command ----------------------------------------------------------------------
+
+
+def throughput(name, rounds):
+    """Print the table of one set and return its figures."""
+    figures = run_contest(
+        {
+            "bare loop, bfloat16": (bare_loop, name, True, True),
+            "bare loop, bfloat16, memory kept": (bare_loop, name, True, True, True),
+            "bare loop, float32 channels last": (bare_loop, name, False, True),
+            "bare loop, float32": (bare_loop, name, False, False),
+            "sksiamese": (ours, name),
+            "sksiamese, augment=None": (ours_still, name),
+            "sksiamese, float32": (ours_float32, name),
+            "sksiamese, float32, augment=None": (ours_float32_still, name),
+            "pair loader": (pair_loader, name),
+            "pytorch-metric-learning": (metric_learning, name),
+            "plain skorch": (plain_skorch, name),
+        },
+        rounds,
+    )
+    title = f"Training, {name}: images per second"
+    print_ratios(title, figures, "images/s", "bare loop, bfloat16")
+    rows = []
+    for who in ("sksiamese", "sksiamese, augment=None", "sksiamese, float32"):
+        row = [who]
+        for peer in (
+            "bare loop, float32 channels last",
+            "pair loader",
+            "pytorch-metric-learning",
+            "plain skorch",
+        ):
+            row.append(spread(ratios(figures, peer)[who], 2))
+        rows.append(row)
+    header = "", "/ bare float32 channels last", "/ pair loader"
+    header += "/ pytorch-metric-learning", "/ plain skorch"
+    print_table(f"Training, {name}: ratios", header, rows)
+    return figures
+
+
+def pairs_ratio(name, figures):
+    """Print pairs per second beside the pair loader's."""
+    _, labels = read_images(name)
+    batches = ClassBalancedBatches(labels, BATCH, random_state=None)
+    per_image = (batches.n_classes_ * batches.n_images_ - 1) / 2
+    times = [
+        own * per_image / (theirs / 2)
+        for own, theirs in zip(
+            figures["sksiamese"], figures["pair loader"], strict=True
+        )
+    ]
+    pairs = [own * per_image for own in figures["sksiamese"]]
+    print_table(
+        f"Training, {name}: pairs per second",
+        ("contestant", "pairs/s", "ratio to pair loader"),
+        [
+            ("sksiamese", spread(pairs, 0), spread(times, 0)),
+            ("pair loader", spread([v / 2 for v in figures["pair loader"]], 0), 1),
+        ],
+    )
+
+
+def fit_contest(rounds):
+    """Run a whole default fit beside the bare loop."""
+    figures = run_contest(
+        {
+            "bare loop, bfloat16": (bare_loop, "pneumonia", True, True),
+            "sksiamese, whole fit": (whole_fit, "pneumonia", "auto"),
+            "sksiamese, whole fit, augment=None": (whole_fit, "pneumonia", None),
+        },
+        rounds,
+    )
+    title = "SiameseClassifier().fit on PneumoniaMNIST: images trained per second"
+    print_ratios(title, figures, "images/s", "bare loop, bfloat16")
+    return figures
+
+
+def auc_contest(rounds, target=0.99):
+    """Seconds to an AUC, seed by seed."""
+    figures = {"sksiamese": [], "pair loader": []}
+    for seed in range(rounds):
+        figures["sksiamese"].append(seconds_to_auc_ours(seed, target))
+        figures["pair loader"].append(seconds_to_auc_pairs(seed, target))
+    title = f"PneumoniaMNIST: seconds of training to validation AUC {target}"
+    print_ratios(title, figures, "seconds", "pair loader", digits=1)
+    return figures
+
+
+def main():
+    """Run and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("parts", nargs="*", choices=[[], *PARTS], default=list(PARTS))
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    results = {}
+    for part in options.parts or PARTS:
+        if part == "fit":
+            results[part] = fit_contest(options.rounds)
+        elif part == "auc":
+            results[part] = auc_contest(options.rounds)
+        else:
+            results[part] = throughput(part, options.rounds)
+            pairs_ratio(part, results[part])
+    write_results("training", results)
+
+
+if __name__ == "__main__":
+    main()
