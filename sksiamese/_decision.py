@@ -9,8 +9,6 @@ from scipy.optimize import minimize_scalar
 from scipy.spatial.distance import cdist
 from scipy.special import log_softmax, softmax
 from sklearn.base import clone
-from sklearn.cluster import KMeans
-from sklearn.neighbors import KNeighborsClassifier
 
 from sksiamese.metrics import expected_calibration_error
 
@@ -97,6 +95,8 @@ class PrototypeHead:
         if n_clusters == 1:
             mean = np.average(points, axis=0, weights=weights)
             return mean[None], weights.sum(keepdims=True)
+        from sklearn.cluster import KMeans  # takes a tenth of a second to load
+
         kmeans = KMeans(n_clusters, n_init=3, random_state=self.random_state)
         nearest = kmeans.fit_predict(points, sample_weight=weights)
         return kmeans.cluster_centers_, np.bincount(nearest, weights, n_clusters)
@@ -298,6 +298,8 @@ def make_head(classifier, n_prototypes, n_neighbors, random_state):
     if classifier == "prototype":
         return PrototypeHead(n_prototypes, random_state)
     if classifier == "knn":
+        from sklearn.neighbors import KNeighborsClassifier
+
         return RefittedHead(KNeighborsClassifier(n_neighbors))
     if not (
         hasattr(classifier, "decision_function") or hasattr(classifier, "predict_proba")

@@ -75,7 +75,8 @@ class SiameseNet(NeuralNet):
         SiameseNet
             The network.
         """
-        self.module_ = self.module.to(memory_format=torch.channels_last)
+        # All of it in one mode, which _set_training goes by.
+        self.module_ = self.module.to(memory_format=torch.channels_last).eval()
         return self
 
     def initialize_optimizer(self, triggered_directly=None):
@@ -169,6 +170,11 @@ class SiameseNet(NeuralNet):
         kind = torch.device(self.device).type
         with torch.autocast(kind, torch.bfloat16, enabled=self.bfloat16):
             return self.module_(x, **fit_params)
+
+    def _set_training(self, training=True):
+        # skorch switches every submodule in every step.
+        if self.module_.training != training:
+            super()._set_training(training)
 
     def _infer_evenly(self, x):
         """Embed a batch in float32; feature vectors in batches of one length.
@@ -341,8 +347,7 @@ class SiameseNet(NeuralNet):
         float32 ndarray of shape (n, embedding_dim)
             Embeddings.
         """
-        if self.module_.training:
-            self.module_.eval()
+        self._set_training(False)
         batches = self.get_iterator(self.get_dataset(X))
         with torch.no_grad():
             return np.concatenate(

@@ -107,7 +107,7 @@ def evaluate(splits, seed, params):
 def main():
     """Run and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("sets", nargs="*", choices=[[], *SETS], default=list(SETS))
+    parser.add_argument("sets", nargs="*", choices=[[], *SETS], default=[])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--on", choices=["test", "validation"], default="test")
     parser.add_argument("--set", action="append", default=[], dest="params")

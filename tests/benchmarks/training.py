@@ -61,9 +61,9 @@ def standardised(images):
 class UnitNet(nn.Module):
     """The backbone with embeddings of unit length, for those who lack that."""
 
-    def __init__(self, input_shape):
+    def __init__(self, input_shape, backbone="conv"):
         super().__init__()
-        self.backbone = make_backbone("conv", input_shape)[0]
+        self.backbone = make_backbone(backbone, input_shape)[0]
 
     def forward(self, x):
         return F.normalize(self.backbone(x))
@@ -229,7 +229,7 @@ def _n_trained(labels):
 def ours(name, **params):
     """Training epochs of ``fit``, as ``history_`` records their seconds."""
     images, labels = read_images(name)
-    n_epochs = max(2, 4000 // len(images))
+    n_epochs = max(3, math.ceil(15_000 / len(images)))
 
     def play():
         embedder = SiameseEmbedder(
@@ -458,7 +458,7 @@ def auc_contest(rounds, target=0.99):
 def main():
     """Run and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("parts", nargs="*", choices=[[], *PARTS], default=list(PARTS))
+    parser.add_argument("parts", nargs="*", choices=[[], *PARTS], default=[])
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     results = {}
