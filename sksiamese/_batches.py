@@ -74,16 +74,20 @@ class ResidentData:
         """
         if self.rows is not None:
             rows = self.rows[rows]
+        rows_there = rows
         if isinstance(rows, np.ndarray) and self.device.type != "cpu":
-            rows_there = torch.from_numpy(rows).to(self.device, non_blocking=True)
-        else:
-            rows_there = rows
+            rows_there = self._send(torch.from_numpy(rows))
         if isinstance(self.X, torch.Tensor):
             x = self.X[rows_there]
         else:
-            batch = _as_tensor(self._reader.take(rows))
-            x = batch.to(self.device, non_blocking=True)
+            x = self._send(_as_tensor(self._reader.take(rows)))
         return x, None if self.y is None else self.y[rows_there]
+
+    def _send(self, batch):
+        """Copy a batch to the device, which goes on with its work meanwhile."""
+        if self.device.type == "cuda":
+            batch = batch.pin_memory()  # only such memory is copied asynchronously
+        return batch.to(self.device, non_blocking=True)
 
 
 class Batches:

@@ -348,11 +348,16 @@ class SiameseNet(NeuralNet):
             Embeddings.
         """
         self._set_training(False)
-        batches = self.get_iterator(self.get_dataset(X))
+        data = self.get_dataset(X)
+        embeddings, start = None, 0
         with torch.no_grad():
-            return np.concatenate(
-                [self._infer_evenly(x).cpu().numpy() for x, _ in batches]
-            )
+            for x, _ in self.get_iterator(data):
+                part = self._infer_evenly(x).cpu().numpy()
+                if embeddings is None:
+                    embeddings = np.empty((len(data), *part.shape[1:]), part.dtype)
+                embeddings[start : start + len(part)] = part
+                start += len(part)
+        return embeddings
 
     def pair_proba(self, first, second):
         """Probability, by the loss's learned head, that pairs are of one class.

@@ -72,7 +72,15 @@ class Preprocess(nn.Module):
     def _standardise(self, x):
         """Subtract before rounding, so that large common offsets leave no trace."""
         exact = torch.float64 if x.dtype in _WIDE else torch.float32
-        return (x.to(exact) - self.mean.to(exact)).to(torch.float32) * self.scale
+        mean, scale, shape = self.mean.to(exact), self.scale, x.shape
+        if len(scale) > 1 and x.ndim == 4:
+            # Rows of pixels fill a processor's vector registers, single pixels do not.
+            x, mean, scale = (
+                x.flatten(2),
+                mean.repeat(shape[2]),
+                scale.repeat(shape[2]),
+            )
+        return (x.to(exact) - mean).to(torch.float32).mul_(scale).view(shape)
 
 
 def measure_statistics(X, rows):

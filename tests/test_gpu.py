@@ -3,8 +3,12 @@
 import numpy as np
 import pytest
 import torch
+from skorch.callbacks import Callback
 
-from sksiamese import SiameseClassifier
+from sksiamese import SiameseClassifier, SiameseEmbedder
+from sksiamese._batches import ResidentData
+from sksiamese.losses import LOSSES
+from sksiamese.mining import pair_masks, pairwise_distances, semihard_negatives
 
 pytestmark = [
     pytest.mark.gpu,
@@ -32,3 +36,55 @@ def test_gpu_repeats_bit_for_bit(digits):
         for _ in range(2)
     ]
     np.testing.assert_array_equal(*Z)
+
+
+@pytest.mark.parametrize("rows", [slice(3, 9), np.array([5, 1, 1, 8])])
+@pytest.mark.parametrize("resident", [True, False])
+def test_gpu_takes_the_batches_that_the_cpu_takes(monkeypatch, resident, rows):
+    X = np.random.default_rng(0).integers(0, 256, (20, 6, 6), np.uint8)
+    y = np.arange(20)
+    if not resident:
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (0, 0))
+    there = ResidentData(X, y, rows=np.arange(19, -1, -1), device="cuda")
+    assert isinstance(there.X, torch.Tensor) == resident
+    here = ResidentData(X, y, rows=np.arange(19, -1, -1))
+    for on_gpu, on_cpu in zip(there.take(rows), here.take(rows), strict=True):
+        assert on_gpu.device.type == "cuda"
+        torch.testing.assert_close(on_gpu.cpu(), on_cpu)
+
+
+def test_gpu_chooses_the_negatives_that_the_cpu_chooses():
+    torch.manual_seed(0)
+    distances = pairwise_distances(torch.randn(60, 8))
+    positives, negatives = pair_masks(torch.arange(60) % 5)
+    here = semihard_negatives(distances, negatives)
+    there = semihard_negatives(distances.cuda(), negatives.cuda()).cpu()
+    torch.testing.assert_close(there[positives], here[positives])
+
+
+class NoWaiting(Callback):
+    """Let any operation fail that waits for the device within a step."""
+
+    def on_batch_begin(self, net, **kwargs):
+        torch.cuda.set_sync_debug_mode("error")
+
+    def on_batch_end(self, net, **kwargs):
+        torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_gpu_step_does_not_wait_for_the_device(digits, loss):
+    X, y, _, _ = digits
+    embedder = SiameseEmbedder(
+        loss=loss,
+        max_epochs=2,
+        device="cuda",
+        random_state=0,
+        callbacks=[NoWaiting()],
+        validation_fraction=0,
+    )
+    try:
+        embedder.fit(X, y)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert embedder.n_iter_ == 2

@@ -9,6 +9,8 @@ of the size that was fastest for it.
 """
 
 import argparse
+import contextlib
+import io
 import statistics
 import time
 import warnings
@@ -116,10 +118,8 @@ def metric_learning_forward(name):
     net = UnitNet(shape_of(images)).eval()
 
     def embed():
-        import logging
-
-        logging.disable(logging.INFO)
-        tester.get_all_embeddings(data, net)
+        with contextlib.redirect_stderr(io.StringIO()):  # a progress bar
+            tester.get_all_embeddings(data, net)
 
     return throughput(embed, len(data))
 
