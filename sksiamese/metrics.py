@@ -2,7 +2,6 @@
 
 import numpy as np
 from scipy.spatial.distance import pdist
-from sklearn.metrics import roc_auc_score
 from sklearn.utils.validation import check_consistent_length, column_or_1d
 
 
@@ -40,7 +39,14 @@ def pair_roc_auc(embeddings, labels):
     same = labels[first] == labels[second]
     if same.all() or not same.any():
         return float("nan")
-    return float(roc_auc_score(same, -pdist(embeddings)))
+    distances = pdist(embeddings)
+    # The Mann-Whitney form of the area: a fifth of roc_auc_score's time, which counts
+    # where this is computed after each epoch.
+    positive, negative = np.sort(distances[same]), np.sort(distances[~same])
+    nearer = np.searchsorted(negative, positive, side="left").sum()
+    not_farther = np.searchsorted(negative, positive, side="right").sum()
+    n_compared = len(positive) * len(negative)
+    return float(1 - (nearer + not_farther) / 2 / n_compared)
 
 
 def expected_calibration_error(y_true, y_proba, *, classes=None, n_bins=15):

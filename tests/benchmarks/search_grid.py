@@ -3,7 +3,7 @@
     python -m tests.benchmarks.search_grid [--rounds 5]
 
 runs ``GridSearchCV`` over three margins and two backbones with three folds (and a
-refit) on 1,200 images of PneumoniaMNIST, ten epochs each, prints a Markdown table and
+refit) on 900 images of PneumoniaMNIST, five epochs each, prints a Markdown table and
 writes ``search_grid.json``. *By hand* is a plain loop over the same fits; *plain
 skorch* is its ``NeuralNet`` in the same search, scored by the nearest class mean.
 """
@@ -35,7 +35,7 @@ FOLDS = StratifiedKFold(3, shuffle=True, random_state=0)
 def read():
     """Images and labels of the search."""
     images, labels = read_images("pneumonia")
-    return images[:1200], labels[:1200]
+    return images[:900], labels[:900]
 
 
 def timed(search):
@@ -53,7 +53,7 @@ def timed(search):
 
 def classifier():
     """Build the estimator that is searched over."""
-    return SiameseClassifier(max_epochs=10, random_state=0)
+    return SiameseClassifier(max_epochs=5, random_state=0)
 
 
 def by_hand():
@@ -105,7 +105,7 @@ def skorch_search():
         optimizer=torch.optim.AdamW,
         lr=3e-3,
         batch_size=128,
-        max_epochs=10,
+        max_epochs=5,
         train_split=None,
         iterator_train__shuffle=True,
         verbose=0,
