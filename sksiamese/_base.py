@@ -25,6 +25,7 @@ from sksiamese._device import isolated_random_state, resolve_device
 from sksiamese._diagnosis import (
     N_JUDGED,
     N_SCORED,
+    check_finite,
     choose_scored,
     warn_of_failure,
 )
@@ -238,7 +239,7 @@ class BaseSiamese(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
                 self._known_labels = labels[:0]
             data = ResidentData(X, self._encode(y), device=resolve_device(self.device))
             seed = self._draw_seed() + (0 if first else len(self.net_.history))
-            with isolated_random_state(seed, data.device), kept_memory():
+            with isolated_random_state(seed, data.device), kept_memory(data.device):
                 if first or not self._streaming:
                     self._start_stream(X, data, seed)
                 self.net_.batch_seed = seed
@@ -383,7 +384,7 @@ class BaseSiamese(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         reader, validation = RowReader(X), None
         if len(scored):
             validation = reader.take(scored), codes[scored]
-        with isolated_random_state(seed, device), kept_memory():
+        with isolated_random_state(seed, device), kept_memory(device):
             if warm:  # copies, since training may fail
                 module = copy.deepcopy(self.net_.module_)
                 criterion = copy.deepcopy(self.net_.criterion_)
@@ -472,7 +473,7 @@ class BaseSiamese(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         """Embeddings, whatever ``set_output`` makes of those of ``transform``."""
         if not self.__sklearn_is_fitted__():  # scikit-learn's check collects all tags
             check_is_fitted(self)
-        return self.net_.embed(check_images(self, X, reset=False))
+        return check_finite(self.net_.embed(check_images(self, X, reset=False)))
 
     def _embed_pairs(self, pairs):
         """Embeddings of the first and the second members of pairs."""

@@ -5,7 +5,7 @@ from numbers import Integral
 import numpy as np
 
 from sksiamese._module import EmbeddingNet
-from sksiamese._preprocess import Preprocess, measure_statistics
+from sksiamese._preprocess import Preprocess, extremes, measure_statistics
 from sksiamese._validation import check_size, input_shape
 from sksiamese.augment import make_augmentation
 from sksiamese.backbones import (
@@ -92,7 +92,7 @@ def _check_image_size(image_size, is_image):
 def _scale_statistics(X, mean, std):
     """Statistics for values in [0, 1], in the unit of X."""
     white = 1 if X.dtype.kind in "fb" else 255
-    low, high = float(X.min()), float(X.max())
+    low, high = extremes(X)
     if low < 0 or high > white * 1.001:  # resizing may overshoot by rounding
         raise ValueError(
             f"X ranges from {low:.4g} to {high:.4g}, but pretrained weights expect"

@@ -49,7 +49,8 @@ def make_callbacks(params, epochs, n_steps, validation):
             policy = torch.optim.lr_scheduler.OneCycleLR
             kwargs = {"max_lr": params["lr"], "total_steps": n_steps}
             # An optimizer that the caller has set keeps its momentum, if any.
-            kwargs["cycle_momentum"] = not params["net_params"]
+            given = params["net_params"] or {}
+            kwargs["cycle_momentum"] = not any(k.startswith("optimizer") for k in given)
         else:
             policy = torch.optim.lr_scheduler.CosineAnnealingLR
             kwargs = {"T_max": n_steps}

@@ -6,9 +6,11 @@ from numbers import Integral
 import numpy as np
 from scipy.special import softmax
 from sklearn.base import ClassifierMixin
+from sklearn.utils.validation import check_consistent_length
 
 from sksiamese._base import BaseSiamese
 from sksiamese._decision import calibrate, make_head
+from sksiamese._diagnosis import check_finite
 from sksiamese._validation import (
     HasMethods,
     Interval,
@@ -412,7 +414,8 @@ class SiameseClassifier(ClassifierMixin, BaseSiamese):
             head = copy.deepcopy(getattr(self, "head_", None))
             if head is None:
                 head = self._make_head(self._draw_seed())
-            Z, y = self.net_.embed(check_images(self, X, reset=False)), np.ravel(y)
+            X, y = check_images(self, X, reset=False), np.ravel(y)
+            Z = check_finite(self.net_.embed(X))
             self.head_ = head.forget(np.unique(y)).partial_fit(Z, y)
             calibration = calibrate(self.head_, Z, y, held_out=False)
             self.temperature_, self.calibration_ = calibration
@@ -442,8 +445,8 @@ class SiameseClassifier(ClassifierMixin, BaseSiamese):
         check_is_fitted(self)
         y = check_targets(self, y)
         check_kind(y, self.classes_)
-        X = self._check_images(X, y, reset=False)
-        self.head_ = copy.deepcopy(self.head_).partial_fit(self.net_.embed(X), y)
+        check_consistent_length(X, y)
+        self.head_ = copy.deepcopy(self.head_).partial_fit(self._embed(X), y)
         self.classes_ = np.union1d(self.classes_, y)
         return self
 

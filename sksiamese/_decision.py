@@ -6,7 +6,6 @@ Layer 0: NumPy and scikit-learn only. A head learns labels of embeddings bit by 
 
 import numpy as np
 from scipy.optimize import minimize_scalar
-from scipy.spatial.distance import cdist
 from scipy.special import log_softmax, softmax
 from sklearn.base import clone
 
@@ -144,7 +143,10 @@ class PrototypeHead:
         float64 ndarray of shape (n, n_classes)
             Scores, <= 0; larger is closer.
         """
-        squares = cdist(Z, self.prototypes_, "sqeuclidean")  # in float64
+        # scikit-learn's euclidean_distances checks for longer than one image takes.
+        Z, prototypes = Z.astype(np.float64), self.prototypes_.astype(np.float64)
+        norms = np.square(Z).sum(axis=1)[:, None] + np.square(prototypes).sum(axis=1)
+        squares = np.maximum(norms - 2 * Z @ prototypes.T, 0)
         first = np.searchsorted(self.labels_, self.classes_)
         return -np.minimum.reduceat(squares, first, axis=1)
 

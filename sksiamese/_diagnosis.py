@@ -54,7 +54,7 @@ def choose_scored(codes, held_out, seed):
 
 
 def check_finite(embeddings):
-    """Refuse embeddings of a network that has diverged.
+    """Refuse embeddings that mean nothing.
 
     Parameters
     ----------
@@ -73,8 +73,8 @@ def check_finite(embeddings):
     """
     if not np.isfinite(embeddings).all():
         raise ValueError(
-            "The embeddings became NaN or infinite: lower lr, or check X for values of"
-            " very different size."
+            "The embeddings became NaN or infinite: check X for values of very"
+            " different size, in fit or now, or lower lr and fit again."
         )
     return embeddings
 

@@ -15,7 +15,7 @@ import numpy as np
 # Names in glibc's malloc.h, and what its own adjustment settles at in a process that
 # has freed large blocks: thresholds of 32 and 64 MiB, and 65,536 mapped blocks.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -3, -4
-_KEEP = {_M_MMAP_MAX: 0, _M_TRIM_THRESHOLD: 2**31 - 1}
+_KEEP = {_M_MMAP_MAX: 0, _M_TRIM_THRESHOLD: -1}  # no mapped blocks, no trimming
 _USUAL = {
     _M_MMAP_MAX: 1 << 16,
     _M_TRIM_THRESHOLD: 1 << 26,
@@ -29,7 +29,7 @@ _n_users = 0
 
 
 @contextlib.contextmanager
-def kept_memory():
+def kept_memory(device):
     """Let the process keep what it frees within a block, and give it back after.
 
     glibc hands large blocks back to the system as soon as they are freed, so each step
@@ -38,13 +38,21 @@ def kept_memory():
     they are kept. Without glibc, or where the environment tunes its allocator, nothing
     is changed.
 
+    glibc cannot tell its settings, so those left behind are not the ones found but the
+    thresholds that its own adjustment reaches in a process with large blocks.
+
+    Parameters
+    ----------
+    device : str or torch.device
+        Where the block computes; nothing is done for accelerators.
+
     Yields
     ------
     None
         Blocks may overlap, in several threads too: the last one gives back.
     """
     global _n_users
-    libc = _tunable_libc()
+    libc = _tunable_libc() if str(device).startswith("cpu") else None
     if libc is None:
         yield
         return
@@ -95,8 +103,8 @@ class RowReader:
     def __init__(self, X):
         self.X = X
         self._map = _find_map(X)
-        if self._map is not None:
-            self._base = _resident_file_bytes()
+        self._base = -_MAPPED_BYTES  # drop what earlier readers have left
+        self._drop_many()
 
     def take(self, rows):
         """Take some rows.
@@ -126,9 +134,14 @@ class RowReader:
         """Drop the file's pages from this process when they are many."""
         if self._map is None:
             return
-        if _resident_file_bytes() - self._base > _MAPPED_BYTES:
-            self._map.madvise(mmap.MADV_DONTNEED)
-            self._base = _resident_file_bytes()
+        try:
+            held = _resident_file_bytes()
+            if held - self._base > _MAPPED_BYTES:
+                self._map.madvise(mmap.MADV_DONTNEED)
+                held = self._base = _resident_file_bytes()
+            self._base = min(self._base, held)
+        except OSError:  # no /proc, or pages are locked: only memory is lost
+            self._map = None
 
 
 def _resident_file_bytes():

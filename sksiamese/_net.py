@@ -1,6 +1,7 @@
 """The network and its training loop, on skorch (layer 2)."""
 
 import inspect
+import math
 import traceback
 
 import numpy as np
@@ -15,7 +16,8 @@ from sksiamese.mining import pair_masks, pairwise_distances
 
 # Values that one batch of predictions may hold, input side. On a processor, activations
 # that fit its cache are worth more than long batches.
-_PREDICT_VALUES = {"cpu": 1 << 18, "cuda": 1 << 23}
+_MOST_VALUES = 1 << 23
+_PREDICT_VALUES = {"cpu": 1 << 18, "cuda": _MOST_VALUES}
 # Feature vectors that are embedded at a time are a multiple of this.
 _VECTORS = 64
 
@@ -137,8 +139,7 @@ class SiameseNet(NeuralNet):
             Raw values and labels.
         """
         if not training:
-            room = _PREDICT_VALUES.get(dataset.device.type, 1 << 23)
-            step = min(512, max(8, room // max(1, dataset.sample_values)))
+            step = _chunk_length(dataset)
             rows = [slice(k, k + step) for k in range(0, len(dataset), step)]
         else:
             rows = ClassBalancedBatches(
@@ -172,8 +173,14 @@ class SiameseNet(NeuralNet):
             return self.module_(x, **fit_params)
 
     def _set_training(self, training=True):
-        # skorch switches every submodule in every step.
-        if self.module_.training != training:
+        # skorch switches every submodule in every step, which takes as long as the
+        # loss. A compiled module's own flag may not be that of what it compiles.
+        module = getattr(self.module_, "_orig_mod", self.module_)
+        if training:  # frozen layers stay in the other mode
+            done = module.training
+        else:
+            done = not any(m.training for m in module.modules())
+        if not done:
             super()._set_training(training)
 
     def _infer_evenly(self, x):
@@ -375,6 +382,16 @@ class SiameseNet(NeuralNet):
         with torch.no_grad():
             pairs = [torch.from_numpy(z).to(self.device) for z in (first, second)]
             return self.criterion_.pair_logit(*pairs).sigmoid().cpu().numpy()
+
+
+def _chunk_length(data):
+    """How many samples to embed at a time."""
+    values = max(1, data.sample_values)
+    length = _PREDICT_VALUES.get(data.device.type, _MOST_VALUES) // values
+    length = min(512, max(1, length, min(8, _MOST_VALUES // values)))
+    if data.X.ndim == 2:  # others would be padded to this
+        length = math.ceil(length / _VECTORS) * _VECTORS
+    return length
 
 
 @torch.no_grad()

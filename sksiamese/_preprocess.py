@@ -80,7 +80,7 @@ class Preprocess(nn.Module):
                 mean.repeat(shape[2]),
                 scale.repeat(shape[2]),
             )
-        return (x.to(exact) - mean).to(torch.float32).mul_(scale).view(shape)
+        return ((x.to(exact) - mean).to(torch.float32) * scale).view(shape)
 
 
 def measure_statistics(X, rows):
@@ -121,3 +121,26 @@ def measure_statistics(X, rows):
     std = np.sqrt(variance)
     constant = std <= 1e-10 * np.abs(origin)
     return origin + offset, np.where(constant, 1.0, std)
+
+
+def extremes(X):
+    """Smallest and largest value, chunk by chunk.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n, ...)
+        Raw values, possibly memory-mapped.
+
+    Returns
+    -------
+    low : float
+        Smallest value.
+
+    high : float
+        Largest value.
+    """
+    step = max(1, _CHUNK_VALUES // max(1, X[:1].size))
+    reader = RowReader(X)
+    chunks = (reader.take(slice(k, k + step)) for k in range(0, len(X), step))
+    lows, highs = zip(*((chunk.min(), chunk.max()) for chunk in chunks), strict=True)
+    return float(min(lows)), float(max(highs))

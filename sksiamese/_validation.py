@@ -1,7 +1,7 @@
 """Checks of images, pairs and parameters, and scikit-learn's private helpers.
 
-Layer 0: NumPy and scikit-learn only. The one place that imports from private modules of
-scikit-learn, so that a change there is a change here.
+Layer 0, step 2: NumPy and scikit-learn only. The one place that imports from private
+modules of scikit-learn, so that a change there is a change here.
 """
 
 import hashlib

@@ -2,7 +2,11 @@
 
 import numpy as np
 from scipy.spatial.distance import pdist
-from sklearn.utils.validation import check_consistent_length, column_or_1d
+from sklearn.utils.validation import (
+    check_array,
+    check_consistent_length,
+    column_or_1d,
+)
 
 
 def pair_roc_auc(embeddings, labels):
@@ -23,6 +27,11 @@ def pair_roc_auc(embeddings, labels):
     float
         Between 0 and 1; 0.5 is chance. NaN when all pairs, or none, are of one class.
 
+    Raises
+    ------
+    ValueError
+        If embeddings are NaN or infinite.
+
     Notes
     -----
     O(n ** 2) time and memory.
@@ -34,6 +43,7 @@ def pair_roc_auc(embeddings, labels):
     1.0
     """
     labels = column_or_1d(labels)
+    embeddings = check_array(embeddings)
     check_consistent_length(embeddings, labels)
     first, second = np.triu_indices(len(labels), 1)
     same = labels[first] == labels[second]

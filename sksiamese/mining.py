@@ -81,9 +81,11 @@ def semihard_negatives(distances, negatives):
        Recognition and Clustering", CVPR 2015, https://doi.org/10.1109/CVPR.2015.7298682
     """
     # One integer per pair sorts by distance, then negatives before the others, then by
-    # column: the bits of a float32 that is not negative are in order as an integer.
+    # column. The bits of a float32 are in order as an integer; those of one below zero,
+    # which a similarity's complement may be, are once all but the sign are inverted.
     columns = torch.arange(distances.shape[1], device=distances.device)
-    bits = distances.to(torch.float32).contiguous().view(torch.int32).to(torch.int64)
+    bits = (distances.to(torch.float32) + 0.0).contiguous().view(torch.int32)
+    bits = (bits ^ (bits >> 31 & 2**31 - 1)).to(torch.int64)
     keys = _sort_rows((bits << 32) | (~negatives).to(torch.int64) << 31 | columns)
     order = keys & (2**31 - 1)
     is_negative = keys & 2**31 == 0

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from sksiamese.augment import RandomAffine, make_augmentation
+from sksiamese.augment import RandomAffine, _sampling_grid, make_augmentation
 
 OFF = {"rotation": 0, "scale": 0, "shift": 0, "shear": 0, "brightness": 0}
 
@@ -220,3 +220,11 @@ def test_make_augmentation_auto_is_affine_for_images_alone():
 def test_make_augmentation_passes_none_and_callables(is_image):
     assert make_augmentation(None, is_image=is_image) is None
     assert make_augmentation(torch.flip, is_image=is_image) is torch.flip
+
+
+@pytest.mark.parametrize("size", [(9, 9), (7, 12)])
+def test_sampling_grid_is_that_of_pytorch(size):
+    torch.manual_seed(0)
+    maps = torch.randn(5, 2, 3)
+    expected = torch.nn.functional.affine_grid(maps, (5, 1, *size), align_corners=False)
+    torch.testing.assert_close(_sampling_grid(maps, *size), expected)

@@ -48,14 +48,14 @@ def tuned(monkeypatch):
 
 
 def test_kept_memory_tunes_and_restores(tuned):
-    with kept_memory():
+    with kept_memory("cpu"):
         assert tuned == list(_memory._KEEP.items())
         tuned.clear()
     assert tuned == [*_memory._USUAL.items(), "trim"]
 
 
 def test_kept_memory_restores_after_an_error(tuned):
-    with pytest.raises(ZeroDivisionError), kept_memory():
+    with pytest.raises(ZeroDivisionError), kept_memory("cpu"):
         1 / 0  # noqa: B018
     assert tuned[-1] == "trim"
 
@@ -64,18 +64,23 @@ def test_kept_memory_lasts_until_the_last_block_ends(tuned):
     inside, leave = threading.Event(), threading.Event()
 
     def other():
-        with kept_memory():
+        with kept_memory("cpu"):
             inside.set()
             leave.wait()
 
     thread = threading.Thread(target=other)
-    with kept_memory():
+    with kept_memory("cpu"):
         thread.start()
         inside.wait()
     assert "trim" not in tuned
     leave.set()
     thread.join()
     assert tuned.count("trim") == 1
+
+
+def test_accelerators_need_no_kept_memory(tuned):
+    with kept_memory("cuda"):
+        assert not tuned
 
 
 @pytest.mark.parametrize(
@@ -85,7 +90,7 @@ def test_kept_memory_lasts_until_the_last_block_ends(tuned):
 def test_kept_memory_leaves_an_allocator_that_the_user_tuned(monkeypatch, name, value):
     monkeypatch.setenv(name, value)
     assert _memory._tunable_libc() is None
-    with kept_memory():
+    with kept_memory("cpu"):
         pass
 
 
@@ -111,7 +116,7 @@ def test_kept_memory_maps_the_pages_of_a_step_once():
 
             before = resident()
             faults = steps()
-            with kept_memory():
+            with kept_memory("cpu"):
                 steps()
                 kept = steps()
             if _tunable_libc() is None:
@@ -174,6 +179,26 @@ def test_reading_changes_nothing(mapped, mode, monkeypatch):
     assert taken[0, 0] == taken[-1, 0] == 8
     assert taken[-2, 0] == 7
     np.testing.assert_array_equal(reader.take(slice(60, 80)), X[60:80])
+
+
+@linux_only
+def test_pages_of_earlier_readers_are_dropped(mapped):
+    X = mapped("r")
+    before = resident_file()
+    for start in range(0, len(X), 100):
+        RowReader(X[start : start + 100]).take(slice(None)).max()
+    assert resident_file() - before < 160 << 20
+
+
+def test_pages_that_cannot_be_dropped_are_read_all_the_same(mapped, monkeypatch):
+    def fail():
+        raise OSError("no /proc here")
+
+    X = mapped("r+")
+    X[5] = 7
+    monkeypatch.setattr(_memory, "_resident_file_bytes", fail)
+    reader = RowReader(X)
+    assert (reader.take(np.array([5, 6, 5]))[:, 0] == [7, 0, 7]).all()
 
 
 @linux_only

@@ -129,3 +129,8 @@ def test_calibration_error_of_drawn_labels_is_small():
 def test_calibration_error_of_wrong_columns_names_parameter(proba):
     with pytest.raises(ValueError, match="y_proba .*classes=estimator.classes_"):
         expected_calibration_error([0, 1], proba)
+
+
+def test_pair_roc_auc_of_nan_raises():
+    with pytest.raises(ValueError, match="NaN"):
+        pair_roc_auc([[np.nan], [0.0], [1.0]], [0, 0, 1])

@@ -183,3 +183,16 @@ def test_pair_weights_carry_no_gradient(mining):
     distances = random_distances(8).requires_grad_()
     for weights in pair_weights(distances, torch.tensor(BATCHES["mixed"]), mining):
         assert not weights.requires_grad
+
+
+@pytest.mark.parametrize("shift", [-1.0, -100.0])
+def test_semihard_negatives_of_values_below_zero_match_search(shift):
+    labels = BATCHES["mixed"]
+    values = random_distances(len(labels), 1) + shift
+    values[values.abs() < 0.2] = -0.0
+    chosen = semihard_negatives(values, pair_masks(torch.tensor(labels))[1])
+    for a, label in enumerate(labels):
+        for p, other in enumerate(labels):
+            if a != p and label == other:
+                best = semihard_by_search(values, labels, a, p)
+                assert values[a, chosen[a, p]] == values[a, best]

@@ -1,14 +1,17 @@
 """SiameseNet: the loop, what it records, and what it does not do."""
 
+import pickle
+
 import numpy as np
 import pytest
 import torch
+from sklearn.base import clone
 from skorch import NeuralNet
 
 from sksiamese import SiameseEmbedder
 from sksiamese._batches import ResidentData
 from sksiamese._module import EmbeddingNet
-from sksiamese._net import _PREDICT_VALUES, SiameseNet, make_net
+from sksiamese._net import _PREDICT_VALUES, SiameseNet, _chunk_length, make_net
 from sksiamese._preprocess import Preprocess
 from sksiamese.losses import ContrastiveLoss
 
@@ -97,7 +100,7 @@ def test_prediction_keeps_the_order_of_rows_over_batches(data, monkeypatch):
     expected = net.embed(data.X)
     monkeypatch.setitem(_PREDICT_VALUES, "cpu", 9 * 6)  # values in nine rows
     np.testing.assert_allclose(net.embed(data.X), expected, atol=1e-6)
-    assert len(net.get_iterator(data)) == -(-len(data) // 9) > 2
+    assert len(net.get_iterator(data)) == 2  # of 64 rows
 
 
 def test_net_is_a_skorch_net_whose_parameters_can_be_set(data):
@@ -131,3 +134,62 @@ def test_frozen_parameters_are_not_optimised(data):
     ]
     assert kept == [True, True, False, False]
     assert sum(len(g["params"]) for g in net.optimizer_.param_groups) == 2
+
+
+def test_every_step_trains_in_training_mode_and_predicts_in_the_other(data):
+    seen = []
+
+    class Noting(torch.nn.Linear):
+        def forward(self, x):
+            seen.append(self.training)
+            return super().forward(x)
+
+    module = EmbeddingNet(
+        Preprocess(np.zeros(6), np.ones(6)), torch.nn.Sequential(Noting(6, 4)).eval()
+    )
+    params = {**PARAMS, "lr_schedule": "constant"}
+    net = make_net(module, ContrastiveLoss(), data, epochs=1, seed=0, params=params)
+    net.partial_fit(data)
+    assert seen == [True] * len(net.get_iterator(data, training=True))
+    net.embed(data.X)
+    assert seen[-1] is False
+    net.partial_fit(data)
+    assert seen[-1] is True
+
+
+def test_compiled_network_learns_what_the_plain_one_does(digits):
+    """The backend "eager" traces as compilers do, and needs none."""
+    X, y, X_new, _ = digits
+    plain = SiameseEmbedder(max_epochs=2, random_state=0, precision="float32")
+    options = {"compile": True, "compile__backend": "eager"}
+    compiled = clone(plain).set_params(net_params=options)
+    expected = plain.fit(X, y).transform(X_new)
+    found = compiled.fit(X, y).transform(X_new)
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    restored = pickle.loads(pickle.dumps(compiled))
+    np.testing.assert_allclose(restored.transform(X_new), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("shape", "length"),
+    [((28, 28), 334), ((64, 64, 3), 21), ((224, 224, 3), 8), ((4096, 4096), 1)],
+)
+def test_images_are_embedded_in_chunks_that_fit_the_cache(shape, length):
+    X = np.broadcast_to(np.uint8(0), (2000, *shape))
+    assert _chunk_length(ResidentData(X)) == length
+
+
+@pytest.mark.parametrize(
+    ("n_features", "length"), [(3, 512), (784, 384), (100_000, 64)]
+)
+def test_vectors_are_embedded_in_chunks_that_need_no_padding(n_features, length):
+    X = np.broadcast_to(np.float32(0), (2000, n_features))
+    assert _chunk_length(ResidentData(X)) == length
+
+
+def test_prediction_switches_every_part_to_evaluation(data):
+    net = build(data)
+    expected = net.embed(data.X)
+    net.module_.backbone.train()
+    np.testing.assert_array_equal(net.embed(data.X), expected)
+    assert not any(m.training for m in net.module_.modules())

@@ -214,3 +214,9 @@ def test_statistics_travel_with_the_state_but_do_not_train():
     other.load_state_dict(module.state_dict())
     x = torch.rand(5, 2)
     torch.testing.assert_close(other(x), module(x))
+
+
+def test_extremes_are_found_chunk_by_chunk(monkeypatch):
+    monkeypatch.setattr(_preprocess, "_CHUNK_VALUES", 30)
+    X = np.random.default_rng(0).normal(size=(17, 3, 4))
+    assert _preprocess.extremes(X) == (X.min(), X.max())

@@ -295,3 +295,18 @@ def test_classes_are_sorted_and_remembered(y, classes, known, expected):
 def test_classes_that_were_not_announced_raise(y, classes, known, message):
     with pytest.raises(ValueError, match=message):
         check_classes(y, classes, known)
+
+
+def test_integer_images_of_the_fitted_shape_need_no_check(monkeypatch):
+    estimator = Estimator()
+    check_images(estimator, GREY, reset=True)
+    with monkeypatch.context() as patch:
+        patch.delattr("sksiamese._validation.validate_data")
+        assert check_images(estimator, GREY, reset=False) is GREY
+    for wrong in (GREY[:0], GREY[:, 1:], GREY[None], ROWS):
+        with pytest.raises(ValueError):
+            check_images(estimator, wrong, reset=False)
+    floats = GREY.astype(np.float32)
+    floats[1, 0, 0] = np.nan
+    with pytest.raises(ValueError, match="NaN"):
+        check_images(estimator, floats, reset=False)

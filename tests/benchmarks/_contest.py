@@ -54,10 +54,17 @@ def run_contest(contestants, rounds):
     pipes, processes = {}, []
     for name, (build, *args) in contestants.items():
         pipes[name], theirs = context.Pipe()
+        # Not daemons: those may have no children, and a contestant may search in two.
         process = context.Process(target=_serve, args=(theirs, build, args))
         process.start()
+        theirs.close()  # so that a process that dies ends the wait for its answer
         processes.append(process)
-        _receive(pipes[name])  # one at a time, so that no warm-up is disturbed
+        try:  # one at a time, so that no warm-up is disturbed
+            _receive(pipes[name])
+        except BaseException:
+            for other in processes:
+                other.terminate()
+            raise
     figures = {name: [] for name in contestants}
     order = list(contestants)
     for _ in range(rounds):

@@ -11,7 +11,7 @@ import argparse
 
 import numpy as np
 
-from sksiamese._device import has_bfloat16
+from sksiamese._device import has_bfloat16, resolve_device
 from tests.benchmarks._contest import print_table, write_results
 from tests.benchmarks.accuracy import SETS, evaluate
 
@@ -22,7 +22,8 @@ def main():
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
     parser.add_argument("--sets", nargs="+", default=["pneumonia", "mnist"])
     options = parser.parse_args()
-    print(f"precision='auto' is bfloat16 here: {has_bfloat16('cpu')}")
+    device = resolve_device("auto")
+    print(f"precision='auto' on {device} is bfloat16 here: {has_bfloat16(device)}")
     results, rows = {}, []
     for name in options.sets:
         runs = {"auto": [], "float32": []}
