@@ -79,6 +79,7 @@ class SiameseNet(NeuralNet):
         """
         # All of it in one mode, which _set_training goes by.
         self.module_ = self.module.to(memory_format=torch.channels_last).eval()
+        self._parts = list(self.module_.modules())  # compiled or not
         return self
 
     def initialize_optimizer(self, triggered_directly=None):
@@ -173,13 +174,11 @@ class SiameseNet(NeuralNet):
             return self.module_(x, **fit_params)
 
     def _set_training(self, training=True):
-        # skorch switches every submodule in every step, which takes as long as the
-        # loss. A compiled module's own flag may not be that of what it compiles.
-        module = getattr(self.module_, "_orig_mod", self.module_)
-        if training:  # frozen layers stay in the other mode
-            done = module.training
+        # skorch switches every submodule in every step. Frozen layers never train.
+        if training:
+            done = self._parts[0].training
         else:
-            done = not any(m.training for m in module.modules())
+            done = not any(part.training for part in self._parts)
         if not done:
             super()._set_training(training)
 
@@ -335,11 +334,14 @@ class SiameseNet(NeuralNet):
 
     def __getstate__(self):
         # skorch stores module and module_ apart, but here they are one.
-        return {**super().__getstate__(), "module": None, "criterion": None}
+        alone = {"module": None, "criterion": None, "_parts": None}
+        return {**super().__getstate__(), **alone}
 
     def __setstate__(self, state):
         super().__setstate__(state)
         self.module, self.criterion = self.module_, self.criterion_
+        module = getattr(self.module_, "_orig_mod", self.module_)  # if compiled
+        self._parts = list(module.modules())
 
     def embed(self, X):
         """Embed an array, in chunks and in float32.

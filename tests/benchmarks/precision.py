@@ -21,16 +21,18 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
     parser.add_argument("--sets", nargs="+", default=["pneumonia", "mnist"])
+    parser.add_argument("--max-epochs", type=int, help="fewer than the default")
     options = parser.parse_args()
     device = resolve_device("auto")
     print(f"precision='auto' on {device} is bfloat16 here: {has_bfloat16(device)}")
+    params = {"max_epochs": options.max_epochs} if options.max_epochs else {}
     results, rows = {}, []
     for name in options.sets:
         runs = {"auto": [], "float32": []}
         for seed in options.seeds:
             for precision, done in runs.items():
                 splits = SETS[name]("test", seed)
-                done.append(evaluate(splits, seed, {"precision": precision}))
+                done.append(evaluate(splits, seed, {**params, "precision": precision}))
         results[name] = runs
         for figure in ("accuracy", "AUC", "fit seconds"):
             if figure not in runs["auto"][0]:
