@@ -35,8 +35,8 @@ def kept_memory(device):
     glibc hands large blocks back to the system as soon as they are freed, so each step
     of a training would map its activations anew and wait while the system clears every
     page: an eighth of the time of a small network on images of 28 x 28, three tenths
-    at 64 x 64 in colour. Within the block they are kept. Without glibc, or where the environment tunes its allocator, nothing
-    is changed.
+    at 64 x 64 in colour. Within the block they are kept. Without glibc, or where the
+    environment tunes its allocator, nothing is changed.
 
     glibc cannot tell its settings, so those left behind are not the ones found but the
     thresholds that its own adjustment reaches in a process with large blocks.

@@ -14,10 +14,9 @@ from sksiamese._callbacks import close_progress, make_callbacks
 from sksiamese._device import has_bfloat16
 from sksiamese.mining import pair_masks, pairwise_distances
 
-# Values that one batch of predictions may hold, input side. On a processor, activations
-# that fit its cache are worth more than long batches.
-_MOST_VALUES = 1 << 23
-_PREDICT_VALUES = {"cpu": 1 << 18, "cuda": _MOST_VALUES}
+# Values that one batch of predictions may hold, input side: at most, and on a
+# processor, where activations that fit the cache are worth more than long batches.
+_MOST_VALUES, _CACHED_VALUES = 1 << 23, 1 << 18
 # Feature vectors that are embedded at a time are a multiple of this.
 _VECTORS = 64
 
@@ -389,9 +388,10 @@ class SiameseNet(NeuralNet):
 def _chunk_length(data):
     """How many samples to embed at a time."""
     values = max(1, data.sample_values)
-    length = _PREDICT_VALUES.get(data.device.type, _MOST_VALUES) // values
-    length = min(512, max(1, length, min(8, _MOST_VALUES // values)))
-    if data.X.ndim == 2:  # others would be padded to this
+    room = _CACHED_VALUES if data.device.type == "cpu" else _MOST_VALUES
+    length = max(room // values, min(8, _MOST_VALUES // values), 1)
+    length = min(512, length)
+    if data.X.ndim == 2:  # a shorter batch of vectors would be padded to this
         length = math.ceil(length / _VECTORS) * _VECTORS
     return length
 

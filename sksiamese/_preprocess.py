@@ -108,9 +108,9 @@ def measure_statistics(X, rows):
     step = max(1, _CHUNK_VALUES // max(1, X[:1].size))
     # Sums of differences from a first value do not cancel when the spread is small
     # beside the mean.
-    origin = X[rows[:step]].astype(np.float64).mean(axis=axes)
-    total, squares = np.zeros_like(origin), np.zeros_like(origin)
     reader = RowReader(X)
+    origin = reader.take(rows[:step]).astype(np.float64).mean(axis=axes)
+    total, squares = np.zeros_like(origin), np.zeros_like(origin)
     for start in range(0, len(rows), step):
         chunk = reader.take(rows[start : start + step]) - origin
         total += chunk.sum(axis=axes)

@@ -284,3 +284,12 @@ def test_predict_on_rows_of_another_width():
 def fitted():
     """Fit a classifier to be read and never changed."""
     return fast().fit(X, Y)
+
+
+@pytest.mark.parametrize("method", ["predict", "predict_proba", "transform", "enroll"])
+def test_values_that_overflow_are_not_taken_for_a_class(digits, method):
+    X, y, X_new, y_new = digits
+    clf = SiameseClassifier(max_epochs=1, random_state=0).fit(X, y)
+    huge = X_new[:3].astype(np.float64) * 1e300
+    with pytest.raises(ValueError, match="NaN or infinite: check X"):
+        getattr(clf, method)(huge, *([y_new[:3]] if method == "enroll" else []))
