@@ -1,5 +1,7 @@
 """The benchmarks' own machinery; what they measure is not tested here."""
 
+import multiprocessing
+
 import pytest
 
 from tests.benchmarks import _contest, training
@@ -25,6 +27,12 @@ def broken():
     raise RuntimeError("cannot be built")
 
 
+def tiring():
+    """Contestant that gives up after its warm-up."""
+    rounds = iter([1.0])
+    return lambda: next(rounds)
+
+
 def test_contest_plays_rounds_after_a_warm_up():
     figures = _contest.run_contest(
         {"steady": (steady, 4.0), "counting": (counting, 10)}, 3
@@ -38,6 +46,13 @@ def test_contest_plays_rounds_after_a_warm_up():
 def test_error_of_a_contestant_reaches_the_caller():
     with pytest.raises(RuntimeError, match="cannot be built"):
         _contest.run_contest({"healthy": (steady, 1.0), "broken": (broken,)}, 1)
+    assert not multiprocessing.active_children()
+
+
+def test_error_in_a_round_ends_the_other_contestants():
+    with pytest.raises(StopIteration):
+        _contest.run_contest({"healthy": (steady, 1.0), "tiring": (tiring,)}, 1)
+    assert not multiprocessing.active_children()
 
 
 def test_contestants_train_on_the_same_images(monkeypatch):

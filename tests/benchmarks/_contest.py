@@ -21,13 +21,15 @@ PACKAGES = ("sksiamese", "torch", "torchvision", "scikit-learn", "skorch", "nump
 
 
 def _serve(pipe, build, args):
-    """Build a contestant, then play one round per request."""
+    """Build a contestant, then play one round per request, until nobody asks."""
     try:
         play = build(*args)
         play()  # warm-up: kernels are chosen, the heap has grown
         pipe.send("ready")
         while pipe.recv():
             pipe.send(play())
+    except EOFError:
+        return
     except BaseException as error:
         pipe.send(error)
         raise
@@ -52,30 +54,32 @@ def run_contest(contestants, rounds):
     """
     context = multiprocessing.get_context("spawn")
     pipes, processes = {}, []
-    for name, (build, *args) in contestants.items():
-        pipes[name], theirs = context.Pipe()
-        # Not daemons: those may have no children, and a contestant may search in two.
-        process = context.Process(target=_serve, args=(theirs, build, args))
-        process.start()
-        theirs.close()  # so that a process that dies ends the wait for its answer
-        processes.append(process)
-        try:  # one at a time, so that no warm-up is disturbed
-            _receive(pipes[name])
-        except BaseException:
-            for other in processes:
-                other.terminate()
-            raise
-    figures = {name: [] for name in contestants}
-    order = list(contestants)
+    try:
+        for name, (build, *args) in contestants.items():
+            pipes[name], theirs = context.Pipe()
+            # Not daemons: those may have no children, and one may search in two.
+            process = context.Process(target=_serve, args=(theirs, build, args))
+            process.start()
+            processes.append(process)
+            theirs.close()  # so that a process that dies ends the wait for its answer
+            _receive(pipes[name])  # one at a time: no warm-up is disturbed
+        return _play(pipes, rounds)
+    finally:
+        for pipe in pipes.values():
+            pipe.close()
+        for process in processes:
+            process.join()
+
+
+def _play(pipes, rounds):
+    """Figures of each contestant, whose turns rotate."""
+    figures = {name: [] for name in pipes}
+    order = list(pipes)
     for _ in range(rounds):
         for name in order:
             pipes[name].send(True)
             figures[name].append(_receive(pipes[name]))
         order = order[1:] + order[:1]  # nobody always follows the same neighbour
-    for pipe in pipes.values():
-        pipe.send(False)
-    for process in processes:
-        process.join()
     return figures
 
 

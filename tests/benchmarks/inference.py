@@ -11,6 +11,7 @@ of the size that was fastest for it.
 import argparse
 import contextlib
 import io
+import itertools
 import statistics
 import time
 import warnings
@@ -179,38 +180,42 @@ def one_skorch(name):
     return latency(lambda: net.predict(x))
 
 
+# What is asked, its unit, and who answers; the first is what the others are held to.
+CONTESTS = {
+    "transform": (
+        "images/s",
+        {
+            "bare forward": bare_forward,
+            "sksiamese, transform": transform,
+            "plain skorch": skorch_forward,
+            "pytorch-metric-learning": metric_learning_forward,
+        },
+    ),
+    "one image": (
+        "microseconds",
+        {
+            "bare forward": one_bare,
+            "bare forward with preprocessing": one_module,
+            "sksiamese, predict": one_predict,
+            "plain skorch": one_skorch,
+        },
+    ),
+}
+
+
 def main():
     """Run and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
     rounds = parser.parse_args().rounds
     results = {}
-    for name in N_IMAGES:
-        figures = run_contest(
-            {
-                "bare forward": (bare_forward, name),
-                "sksiamese, transform": (transform, name),
-                "plain skorch": (skorch_forward, name),
-                "pytorch-metric-learning": (metric_learning_forward, name),
-            },
-            rounds,
-        )
-        title = f"transform, {name}: images per second"
-        print_ratios(title, figures, "images/s", "bare forward")
-        results[f"transform {name}"] = figures
-    for name in N_IMAGES:
-        figures = run_contest(
-            {
-                "bare forward": (one_bare, name),
-                "bare forward with preprocessing": (one_module, name),
-                "sksiamese, predict": (one_predict, name),
-                "plain skorch": (one_skorch, name),
-            },
-            rounds,
-        )
-        title = f"One image, {name}: microseconds (less is better)"
-        print_ratios(title, figures, "microseconds", "bare forward")
-        results[f"one image {name}"] = figures
+    for (contest, (unit, builders)), name in itertools.product(
+        CONTESTS.items(), N_IMAGES
+    ):
+        contestants = {who: (build, name) for who, build in builders.items()}
+        figures = run_contest(contestants, rounds)
+        print_ratios(f"{contest}, {name}: {unit}", figures, unit, "bare forward")
+        results[f"{contest} {name}"] = figures
     write_results("inference", results)
 
 

@@ -4,8 +4,8 @@
 
 prints Markdown tables and writes ``training.json``. Parts: ``mnist``, ``pneumonia``,
 ``synthetic`` (images per second of training epochs, all contestants with the backbone
-``conv`` and batches of 128), ``fit`` (a whole default ``fit`` on PneumoniaMNIST) and
-``auc`` (seconds to a validation AUC of 0.99 there). Needs pytorch-metric-learning.
+``conv`` and batches of 128) and ``fit`` (a whole default ``fit`` on PneumoniaMNIST).
+Needs pytorch-metric-learning.
 
 Contestants: the *bare loop* is forward, backward and optimizer step on one resident
 random batch; the *pair loader* is the published recipe, pairs materialised and two
@@ -15,22 +15,16 @@ skorch* is its ``NeuralNet`` with this library's loss.
 
 import argparse
 import contextlib
-import itertools
-import math
-import os
 import time
 import warnings
-from pathlib import Path
 
 import numpy as np
 import torch
-from sklearn.metrics import roc_auc_score
 from skorch import NeuralNet
-from skorch.callbacks import Callback
 from torch import nn
 from torch.nn import functional as F
 
-from sksiamese import SiameseEmbedder
+from sksiamese import SiameseClassifier, SiameseEmbedder
 from sksiamese._batches import ClassBalancedBatches
 from sksiamese._memory import kept_memory
 from sksiamese.backbones import make_backbone
@@ -46,8 +40,7 @@ from tests.benchmarks._contest import (
 )
 
 BATCH = 128
-CHECK_EVERY = 5  # steps between two looks at the AUC
-PARTS = ("mnist", "pneumonia", "synthetic", "fit", "auc")
+PARTS = ("mnist", "pneumonia", "synthetic", "fit")
 
 
 def shape_of(images):
@@ -231,7 +224,7 @@ def _n_trained(labels):
     return len(batches) * batches.n_classes_ * batches.n_images_
 
 
-def ours(name, **params):
+def ours(name, params):
     """Training epochs of ``fit``, as ``history_`` records their seconds."""
     images, labels = read_images(name)
     n_epochs = max(3, 8_000 // len(images))
@@ -248,18 +241,6 @@ def ours(name, **params):
     return play
 
 
-def ours_float32(name):
-    return ours(name, precision="float32")
-
-
-def ours_still(name):
-    return ours(name, augment=None)
-
-
-def ours_float32_still(name):
-    return ours(name, augment=None, precision="float32")
-
-
 # --- a whole fit ----------------------------------------------------------------------
 
 
@@ -269,126 +250,10 @@ def whole_fit(name, augment):
 
     def play():
         start = time.perf_counter()
-        from sksiamese import SiameseClassifier
-
         clf = SiameseClassifier(augment=augment, random_state=0).fit(images, labels)
         seconds = time.perf_counter() - start
         steps = sum(clf.net_.history[:, "train_batch_count"])
         return steps * BATCH / seconds  # two classes of 64
-
-    return play
-
-
-# --- time to an AUC -------------------------------------------------------------------
-
-
-class Clock:
-    """Seconds that pass while it runs."""
-
-    def __init__(self):
-        self.seconds = 0.0
-        self.started = time.perf_counter()
-
-    @contextlib.contextmanager
-    def paused(self):
-        self.seconds += time.perf_counter() - self.started
-        yield
-        self.started = time.perf_counter()
-
-
-def validation_auc(embed, data):
-    """AUC of PneumoniaMNIST's validation set by the distance to two prototypes."""
-    train, labels, images, truth = data
-    Z, new = embed(train), embed(images)
-    normal, sick = (Z[labels == c].mean(axis=0) for c in (0, 1))
-    nearer = np.linalg.norm(new - normal, axis=1) - np.linalg.norm(new - sick, axis=1)
-    return roc_auc_score(truth, nearer)
-
-
-def read_pneumonia():
-    """Training and validation images with their labels."""
-    with np.load(Path(os.environ["SKSIAMESE_DATA"]) / "pneumoniamnist.npz") as a:
-        parts = [a[f"{s}_{k}"] for s in ("train", "val") for k in ("images", "labels")]
-    train, labels, images, truth = parts
-    return train, labels.ravel().astype(np.int64), images, truth.ravel()
-
-
-class StopAt(Callback):
-    """Stop the training at an AUC; the clock stands still while it is measured."""
-
-    def __init__(self, data, clock, target):
-        self.data = data
-        self.clock = clock
-        self.target = target
-        self.step = 0
-
-    def __deepcopy__(self, memo):
-        return self  # the clock is ours, not a copy's
-
-    def on_batch_end(self, net, training=False, **kwargs):
-        self.step += 1
-        if self.step % CHECK_EVERY == 0:
-            with self.clock.paused():
-                self.auc = validation_auc(net.embed, self.data)
-            if self.auc >= self.target:
-                raise KeyboardInterrupt
-
-
-def auc_ours(target, **params):
-    """Seconds of ``fit``, from the call to the step that reaches the AUC."""
-    data, seeds = read_pneumonia(), itertools.count(-1)  # the first is the warm-up
-
-    def play():
-        clock = Clock()
-        stop = StopAt(data, clock, target)
-        embedder = SiameseEmbedder(
-            random_state=max(0, next(seeds)),
-            validation_fraction=0,
-            callbacks=[stop],
-            **params,
-        )
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of the interruption
-            embedder.fit(*data[:2])
-        return clock.seconds if stop.auc >= target else math.nan
-
-    return play
-
-
-def auc_ours_short(target):
-    """Seconds of a ``fit`` that is to end after two epochs."""
-    return auc_ours(target, max_epochs=2)
-
-
-def auc_pairs(target, most=3000):
-    """Seconds of the published recipe, its pairs drawn before the clock starts."""
-    data, seeds = read_pneumonia(), itertools.count(-1)
-    mean, std = data[0].mean(), data[0].std()
-
-    def play():
-        torch.manual_seed(max(0, next(seeds)))
-        net = UnitNet((1, 28, 28))
-
-        @torch.no_grad()
-        def embed(images):
-            net.eval()
-            x = (torch.from_numpy(images).float()[:, None] - mean) / std
-            return torch.cat([net(part) for part in x.split(256)]).numpy()
-
-        loader, step = pair_loader_parts(*data[:2], net)
-        clock = Clock()
-        for taken, batch in enumerate(
-            itertools.chain.from_iterable(itertools.repeat(loader)), 1
-        ):
-            step(*batch)
-            if taken % CHECK_EVERY == 0:
-                with clock.paused():
-                    auc = validation_auc(embed, data)
-                    net.train()
-                if auc >= target:
-                    return clock.seconds
-            if taken == most:
-                return math.nan
 
     return play
 
@@ -398,6 +263,7 @@ def auc_pairs(target, most=3000):
 
 def throughput(name, rounds):
     """Print the table of one set and return its figures."""
+    still, exact = {"augment": None}, {"precision": "float32"}
     figures = run_contest(
         {
             "bare loop, bfloat16": (bare_loop, name, True, True),
@@ -411,10 +277,10 @@ def throughput(name, rounds):
                 True,
             ),
             "bare loop, float32": (bare_loop, name, False, False),
-            "sksiamese": (ours, name),
-            "sksiamese, augment=None": (ours_still, name),
-            "sksiamese, float32": (ours_float32, name),
-            "sksiamese, float32, augment=None": (ours_float32_still, name),
+            "sksiamese": (ours, name, {}),
+            "sksiamese, augment=None": (ours, name, still),
+            "sksiamese, float32": (ours, name, exact),
+            "sksiamese, float32, augment=None": (ours, name, still | exact),
             "pair loader": (pair_loader, name),
             "pytorch-metric-learning": (metric_learning, name),
             "plain skorch": (plain_skorch, name),
@@ -484,21 +350,6 @@ def fit_contest(rounds):
     return figures
 
 
-def auc_contest(rounds, target=0.99):
-    """Seconds to an AUC, seed by seed."""
-    figures = run_contest(
-        {
-            "pair loader": (auc_pairs, target),
-            "sksiamese": (auc_ours, target),
-            "sksiamese, max_epochs=2": (auc_ours_short, target),
-        },
-        rounds,
-    )
-    title = f"PneumoniaMNIST: seconds of training to validation AUC {target}"
-    print_ratios(title, figures, "seconds", "pair loader", digits=1)
-    return figures
-
-
 def main():
     """Run and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -509,8 +360,6 @@ def main():
     for part in options.parts or PARTS:
         if part == "fit":
             results[part] = fit_contest(options.rounds)
-        elif part == "auc":
-            results[part] = auc_contest(options.rounds)
         else:
             results[part] = throughput(part, options.rounds)
             pairs_ratio(part, results[part])
