@@ -4,7 +4,6 @@ Read from the folder that ``SKSIAMESE_DATA`` names, and skipped without it.
 """
 
 import os
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +11,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GroupShuffleSplit
 
 from sksiamese import SiameseClassifier
+from sksiamese.datasets import fetch_images
 from sksiamese.metrics import expected_calibration_error
 
 FOLDER = os.environ.get("SKSIAMESE_DATA")
@@ -20,17 +20,12 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def read(name, *keys):
-    with np.load(Path(FOLDER) / name) as arrays:
-        return tuple(arrays[key] for key in keys)
-
-
 def test_pneumonia_is_told_in_unseen_x_rays():
-    X, y, X_new, y_new = read(
-        "pneumoniamnist.npz", "train_images", "train_labels", "val_images", "val_labels"
-    )
-    y, y_new = y.ravel(), y_new.ravel()
-    clf = SiameseClassifier(max_epochs=6, random_state=0).fit(X, y)
+    data = fetch_images("pneumoniamnist", download=False)
+    train, new = data.split == "train", data.split == "val"
+    X_new, y_new = data.images[new], data.target[new]
+    clf = SiameseClassifier(max_epochs=6, random_state=0)
+    clf.fit(data.images[train], data.target[train])
     proba = clf.predict_proba(X_new)
     assert roc_auc_score(y_new, proba[:, 1]) > 0.98
     assert expected_calibration_error(y_new, proba) <= 0.05
@@ -38,7 +33,8 @@ def test_pneumonia_is_told_in_unseen_x_rays():
 
 
 def test_malaria_is_told_in_cells_of_unseen_patients():
-    X, y, patient = read("malaria_cells_50_gray.npz", "images", "labels", "patient")
+    data = fetch_images("malaria_cells", download=False)
+    X, y, patient = data.images, data.target, data.groups
     splitter = GroupShuffleSplit(1, train_size=40, test_size=40, random_state=0)
     train, test = next(splitter.split(X, y, patient))
     clf = SiameseClassifier(max_epochs=5, random_state=0)
@@ -48,7 +44,8 @@ def test_malaria_is_told_in_cells_of_unseen_patients():
 
 
 def test_colour_images_of_rare_classes_train():
-    X, y = read("ham10000_subset_64.npz", "images", "malignant")
+    data = fetch_images("ham10000", download=False)
+    X, y = data.images, data.malignant
     rng = np.random.default_rng(0)
     rows = np.r_[rng.choice(np.flatnonzero(y == 1), 100), np.flatnonzero(y == 0)[:900]]
     clf = SiameseClassifier(backbone="conv16-32-64", max_epochs=4, random_state=0)

@@ -17,6 +17,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from sksiamese.datasets import fetch_images
+
 PACKAGES = ("sksiamese", "torch", "torchvision", "scikit-learn", "skorch", "numpy")
 
 
@@ -166,8 +168,14 @@ def read_images(name):
         labels = np.arange(1280) % 4
         images = rng.integers(0, 256, (len(labels), 64, 64, 3), dtype=np.uint8)
         return images, labels
-    files = {"mnist": "mnist.npz", "pneumonia": "pneumoniamnist.npz"}
-    with np.load(Path(os.environ["SKSIAMESE_DATA"]) / files[name]) as arrays:
-        images, labels = arrays["train_images"], arrays["train_labels"].ravel()
-    count = 6000 if name == "mnist" else len(images)
-    return images[:count], labels[:count].astype(np.int64)
+    if name == "pneumonia":
+        return read_split("pneumoniamnist", "train")
+    images, labels = read_split("mnist", "train")
+    return images[:6000], labels[:6000]
+
+
+def read_split(name, split):
+    """Images and labels of an official split of a public set, which is there."""
+    data = fetch_images(name, download=False)
+    rows = data.split == split
+    return data.images[rows], data.target[rows]

@@ -12,7 +12,6 @@ set: defaults were chosen on those. ``--set name=value`` changes a parameter.
 import argparse
 import ast
 import json
-import os
 import time
 from pathlib import Path
 
@@ -22,13 +21,9 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from sksiamese import SiameseClassifier
+from sksiamese.datasets import fetch_images
 from sksiamese.metrics import expected_calibration_error
-
-
-def read(name):
-    """Arrays of a file in the data folder."""
-    with np.load(Path(os.environ["SKSIAMESE_DATA"]) / name) as arrays:
-        return {key: arrays[key] for key in arrays}
+from tests.benchmarks._contest import read_split
 
 
 def holdout(X, y, groups=None, seed=1):
@@ -43,25 +38,22 @@ def holdout(X, y, groups=None, seed=1):
 
 def mnist(on, seed):
     """Official split; validation is a fifth of the training images."""
-    a = read("mnist.npz")
-    X, y = a["train_images"], a["train_labels"]
+    train = read_split("mnist", "train")
     if on == "validation":
-        return [holdout(X, y)]
-    return [(X, y, a["test_images"], a["test_labels"])]
+        return [holdout(*train)]
+    return [(*train, *read_split("mnist", "test"))]
 
 
 def pneumonia(on, seed):
     """Official split."""
-    a = read("pneumoniamnist.npz")
-    part = "val" if on == "validation" else "test"
-    train = a["train_images"], a["train_labels"].ravel()
-    return [(*train, a[f"{part}_images"], a[f"{part}_labels"].ravel())]
+    new = read_split("pneumoniamnist", "val" if on == "validation" else "test")
+    return [(*read_split("pneumoniamnist", "train"), *new)]
 
 
 def malaria(on, seed):
     """Hold out a fifth of the patients; validation is a fifth of the others."""
-    a = read("malaria_cells_50_gray.npz")
-    X, y, patients = a["images"], a["labels"], a["patient"]
+    data = fetch_images("malaria_cells", download=False)
+    X, y, patients = data.images, data.target, data.groups
     folds = StratifiedGroupKFold(5, shuffle=True, random_state=0)
     train, test = next(folds.split(X, y, patients))
     if on == "validation":

@@ -8,16 +8,14 @@ the power laws fitted to them, and writes ``growth.json``.
 """
 
 import argparse
-import os
 import statistics
 import time
 import warnings
-from pathlib import Path
 
 import numpy as np
 
 from sksiamese import SiameseClassifier
-from tests.benchmarks._contest import print_table, spread, write_results
+from tests.benchmarks._contest import print_table, read_split, spread, write_results
 
 SIZES = (5_000, 20_000, 60_000)
 
@@ -27,9 +25,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
     rounds = parser.parse_args().rounds
-    with np.load(Path(os.environ["SKSIAMESE_DATA"]) / "mnist.npz") as arrays:
-        X, y = arrays["train_images"], arrays["train_labels"]
-        X_new = arrays["test_images"][:2000]
+    X, y = read_split("mnist", "train")
+    X_new = read_split("mnist", "test")[0][:2000]
     epoch = {n: [] for n in SIZES}
     predict = {n: [] for n in SIZES}
     for _ in range(rounds + 1):

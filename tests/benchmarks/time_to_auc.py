@@ -11,10 +11,8 @@ import argparse
 import contextlib
 import itertools
 import math
-import os
 import time
 import warnings
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -22,7 +20,12 @@ from sklearn.metrics import roc_auc_score
 from skorch.callbacks import Callback
 
 from sksiamese import SiameseEmbedder
-from tests.benchmarks._contest import print_ratios, run_contest, write_results
+from tests.benchmarks._contest import (
+    print_ratios,
+    read_split,
+    run_contest,
+    write_results,
+)
 from tests.benchmarks.training import UnitNet, pair_loader_parts
 
 CHECK_EVERY = 5  # steps between two looks at the AUC
@@ -53,10 +56,8 @@ def validation_auc(embed, data):
 
 def read_pneumonia():
     """Training and validation images with their labels."""
-    with np.load(Path(os.environ["SKSIAMESE_DATA"]) / "pneumoniamnist.npz") as a:
-        parts = [a[f"{s}_{k}"] for s in ("train", "val") for k in ("images", "labels")]
-    train, labels, images, truth = parts
-    return train, labels.ravel().astype(np.int64), images, truth.ravel()
+    train, new = (read_split("pneumoniamnist", part) for part in ("train", "val"))
+    return *train, *new
 
 
 class StopAt(Callback):
