@@ -15,12 +15,12 @@ from sklearn.base import (
 )
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import column_or_1d
-from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_consistent_length
 from torch import nn
 
 from sksiamese._batches import ResidentData
 from sksiamese._build import make_module
+from sksiamese._class_balance import balance_classes, refuse_counts
 from sksiamese._device import isolated_random_state, resolve_device
 from sksiamese._diagnosis import (
     N_JUDGED,
@@ -31,32 +31,25 @@ from sksiamese._diagnosis import (
 )
 from sksiamese._memory import RowReader, kept_memory
 from sksiamese._net import make_net
+from sksiamese._pair_methods import PairMethods
 from sksiamese._validation import (
     Interval,
     StrOptions,
     check_images,
     check_is_fitted,
     check_labels,
-    check_pairs,
     fit_context,
     identify,
 )
+from sksiamese.augment import AUGMENTATIONS
 from sksiamese.losses import LOSSES
 from sksiamese.mining import MINING
 from sksiamese.pairs import hold_out
 
 
-def _has_learned_head(estimator):
-    """Whether the loss scores pairs with weights of its own."""
-    if hasattr(estimator, "net_"):
-        return hasattr(estimator.net_.criterion_, "pair_logit")
-    loss = estimator.loss
-    if isinstance(loss, str):
-        return loss.startswith("logistic")
-    return hasattr(loss, "pair_logit")
-
-
-class BaseSiamese(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class BaseSiamese(
+    PairMethods, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
+):
     """Base of the siamese estimators; see :class:`SiameseEmbedder` for the parameters.
 
     A subclass may override ``_fit_head``, called with the network trained.
@@ -74,13 +67,18 @@ class BaseSiamese(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         "loss": [StrOptions(set(LOSSES)), nn.Module],
         "margin": [Interval(Real, 0, None, closed="neither")],
         "mining": [StrOptions({"auto", *MINING})],
+        "class_weight": [None, StrOptions({"balanced"}), dict],
         "image_shape": [None, tuple, list],
         "image_size": [None, Interval(Integral, 1, None, closed="left"), tuple, list],
-        "augment": [None, StrOptions({"auto"}), callable],
+        "cache_dir": [None, str, os.PathLike],
+        "n_jobs": [None, Integral],
+        "augment": [None, StrOptions({"auto", *AUGMENTATIONS}), callable],
+        "augment_minority": [Interval(Real, 1, None, closed="left")],
         "classes_per_batch": [
             StrOptions({"auto"}),
             Interval(Integral, 2, None, closed="left"),
         ],
+        "pair_budget": [StrOptions({"balanced", "natural"}), dict],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
         "max_epochs": [
             StrOptions({"auto"}),
@@ -112,10 +110,15 @@ class BaseSiamese(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         loss="contrastive",
         margin=1.25,
         mining="auto",
+        class_weight=None,
         image_shape=None,
         image_size=None,
+        cache_dir=None,
+        n_jobs=None,
         augment="auto",
+        augment_minority=1.0,
         classes_per_batch="auto",
+        pair_budget="balanced",
         batch_size=128,
         max_epochs="auto",
         lr=3e-3,
@@ -140,10 +143,15 @@ class BaseSiamese(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         self.loss = loss
         self.margin = margin
         self.mining = mining
+        self.class_weight = class_weight
         self.image_shape = image_shape
         self.image_size = image_size
+        self.cache_dir = cache_dir
+        self.n_jobs = n_jobs
         self.augment = augment
+        self.augment_minority = augment_minority
         self.classes_per_batch = classes_per_batch
+        self.pair_budget = pair_budget
         self.batch_size = batch_size
         self.max_epochs = max_epochs
         self.lr = lr
@@ -168,10 +176,12 @@ class BaseSiamese(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
 
         Parameters
         ----------
-        X : array-like of shape (n, height, width), (n, height, width, n_channels) or \
-(n, n_features)
-            Images, channels last, of any numeric dtype; or rows, which are images if
-            ``image_shape`` is set and feature vectors otherwise.
+        X : array-like of shape (n, height, width), (n, height, width, n_channels), \
+(n, n_features) or (n,)
+            Images, channels last, of any numeric dtype; rows, which are images if
+            ``image_shape`` is set and feature vectors otherwise; or names of PNG, JPEG,
+            TIFF, BMP or DICOM files, which are read at ``image_size``, in colour if
+            one of them is.
 
         y : array-like of shape (n,)
             Class labels.
@@ -203,7 +213,7 @@ class BaseSiamese(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             codes = self._encode(y)
             seed = self._draw_seed()
             train, held_out = self._split(X, codes, groups, seed, warm)
-            self._check_head(len(train))
+            self._check_head(len(train), labels)
             self._train(X, codes, train, held_out, seed, warm)
             self._fit_head(X, y, train, held_out, seed)
         return self
@@ -231,6 +241,7 @@ class BaseSiamese(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         """
         first = not hasattr(self, "net_")
         y, labels = check_labels(self, y)
+        refuse_counts(self.get_params(deep=False))
         if first:  # later the head knows more than this chunk
             self._check_head(len(y))
         with self._unchanged_by_failure():
@@ -242,6 +253,9 @@ class BaseSiamese(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             with isolated_random_state(seed, data.device), kept_memory(data.device):
                 if first or not self._streaming:
                     self._start_stream(X, data, seed)
+                else:
+                    parts = self.net_.module_, self.net_.criterion_
+                    self.net_.pair_budget = self._balance(*parts, data)["pair_budget"]
                 self.net_.batch_seed = seed
                 self.net_.partial_fit(data)
             self._record_training()
@@ -264,57 +278,6 @@ class BaseSiamese(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         """
         return self._embed(X)
 
-    def pair_distance(self, pairs):
-        """Distance between the embeddings of the two members of each pair.
-
-        Parameters
-        ----------
-        pairs : array-like of shape (n_pairs, 2, ...) or tuple of two array-likes
-            Pairs of images, as one array or as their first and second members.
-
-        Returns
-        -------
-        float32 ndarray of shape (n_pairs,)
-            Euclidean distances, >= 0, at most 2 if ``normalize=True``; smaller is
-            closer.
-        """
-        first, second = self._embed_pairs(pairs)
-        return np.linalg.norm(first - second, axis=1)
-
-    def pair_score(self, pairs):
-        """Similarity of the two members of each pair: the negative distance.
-
-        Parameters
-        ----------
-        pairs : array-like of shape (n_pairs, 2, ...) or tuple of two array-likes
-            Pairs of images, as in :meth:`pair_distance`.
-
-        Returns
-        -------
-        float32 ndarray of shape (n_pairs,)
-            Scores, <= 0; larger is closer, as scikit-learn's metrics expect.
-        """
-        return -self.pair_distance(pairs)
-
-    @available_if(_has_learned_head)
-    def pair_proba(self, pairs):
-        """Probability that the two members of each pair are of one class.
-
-        Available with a loss that learns a head, as ``loss="logistic"`` does.
-
-        Parameters
-        ----------
-        pairs : array-like of shape (n_pairs, 2, ...) or tuple of two array-likes
-            Pairs of images, as in :meth:`pair_distance`.
-
-        Returns
-        -------
-        float32 ndarray of shape (n_pairs,)
-            Probabilities of "same class", if that were as frequent as "different".
-        """
-        first, second = self._embed_pairs(pairs)
-        return self.net_.pair_proba(first, second)
-
     # --- checks ----------------------------------------------------------------------
 
     def _check_images(self, X, y, *, reset):
@@ -322,7 +285,7 @@ class BaseSiamese(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         check_consistent_length(X, y)
         return check_images(self, X, reset=reset)
 
-    def _check_head(self, n_samples):
+    def _check_head(self, n_train, labels=None):
         """Check what is built on the embedding; the embedder builds nothing."""
 
     @contextlib.contextmanager
@@ -397,7 +360,7 @@ class BaseSiamese(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
                 epochs=self._count_epochs(len(train)),
                 validation=validation,
                 seed=seed,
-                params=self.get_params(deep=False),
+                params=self._balance(module, criterion, data),
             )
             self.net_.partial_fit(data)
         self._streaming = False
@@ -428,7 +391,7 @@ class BaseSiamese(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             criterion = copy.deepcopy(self.net_.criterion_)
         else:
             module, criterion = self._make_module(X, np.arange(len(X)))
-        params = self.get_params(deep=False)
+        params = self._balance(module, criterion, data)
         params.update(lr_schedule="constant", early_stopping=False)
         self.net_ = make_net(
             module, criterion, data, epochs=1, seed=seed, params=params
@@ -442,6 +405,14 @@ class BaseSiamese(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             params, self.image_shape_, X, rows
         )
         return module, criterion
+
+    def _balance(self, module, criterion, data):
+        """Set what is done about rare classes; return the parameters for the loop."""
+        params = self.get_params(deep=False)
+        params["pair_budget"] = balance_classes(
+            module, criterion, params, self._known_labels, data.labels
+        )
+        return params
 
     def _count_epochs(self, n_samples):
         """Count the passes over the training set."""
@@ -474,11 +445,6 @@ class BaseSiamese(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         if not self.__sklearn_is_fitted__():  # scikit-learn's check collects all tags
             check_is_fitted(self)
         return check_finite(self.net_.embed(check_images(self, X, reset=False)))
-
-    def _embed_pairs(self, pairs):
-        """Embeddings of the first and the second members of pairs."""
-        check_is_fitted(self)
-        return tuple(self._embed(members) for members in check_pairs(pairs))
 
     # --- scikit-learn ----------------------------------------------------------------
 

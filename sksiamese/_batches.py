@@ -1,12 +1,19 @@
-"""Class-balanced batches over one resident array (layer 1: torch and NumPy only)."""
+"""Batches of chosen classes over one resident array (layer 1: torch and NumPy only)."""
 
 import math
 import warnings
 
 import numpy as np
 import torch
+from scipy.optimize import brentq
 
 from sksiamese._memory import RowReader
+
+# Values that one batch of predictions may hold, input side: at most, and on a
+# processor, where activations that fit the cache are worth more than long batches.
+_MOST_VALUES, _CACHED_VALUES = 1 << 23, 1 << 18
+# Feature vectors that are embedded at a time are a multiple of this.
+VECTORS = 64
 
 
 class ResidentData:
@@ -195,6 +202,43 @@ class ClassBalancedBatches:
             yield np.concatenate(parts)
 
 
+class BudgetedBatches:
+    """Batches with a number of rows of their own for each part of the data set.
+
+    The rows of a part are drawn without replacement until all were used, then shuffled
+    again. A part with fewer rows than asked for joins each batch with all of them.
+
+    Parameters
+    ----------
+    parts : list of int64 ndarrays
+        Rows of each part, such as a class; together the data set.
+
+    counts : list of int
+        How many rows of each part a batch has.
+
+    random_state : numpy.random.Generator
+        Source of randomness, advanced by each epoch.
+
+    Notes
+    -----
+    One pass has as many batches as hold as many rows as there are.
+    """
+
+    def __init__(self, parts, counts, *, random_state):
+        self.counts = [min(n, len(p)) for n, p in zip(counts, parts, strict=True)]
+        self.decks = [_Deck(part, random_state) for part in parts]
+        self.n_batches = math.ceil(sum(map(len, parts)) / sum(self.counts))
+
+    def __len__(self):
+        return self.n_batches
+
+    def __iter__(self):
+        """Yield the rows of each batch of one pass, int64 arrays."""
+        for _ in range(self.n_batches):
+            drawn = zip(self.decks, self.counts, strict=True)
+            yield np.concatenate([deck.draw(count) for deck, count in drawn])
+
+
 class _Deck:
     """Cards drawn without replacement, shuffled again when they run out.
 
@@ -218,3 +262,105 @@ class _Deck:
             drawn = np.concatenate([drawn, fresh[:missing]])
             self.left = fresh[missing:]
         return drawn
+
+
+def share_batch(batch_size, pairs):
+    """Divide a batch so that classes have positive pairs in given proportions.
+
+    A class with k images has ``k * (k - 1) / 2`` pairs, so the images go nearly with
+    the square root.
+
+    Parameters
+    ----------
+    batch_size : int
+        Images of the batch.
+
+    pairs : float ndarray of shape (n_classes,)
+        Relative number of positive pairs of each class, > 0.
+
+    Returns
+    -------
+    int64 ndarray of shape (n_classes,)
+        Images of each class, which add up to ``batch_size``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sksiamese._batches import share_batch
+    >>> share_batch(12, np.array([1.0, 1.0, 4.0]))
+    array([3, 3, 6])
+    """
+    pairs = pairs / pairs.max()
+
+    def images(scale):
+        return (1 + np.sqrt(1 + 4 * scale * pairs)) / 2
+
+    # The largest class cannot have more pairs than a batch all of its own would.
+    scale = brentq(lambda s: images(s).sum() - batch_size, 0, float(batch_size) ** 2)
+    exact = images(scale)
+    counts = np.floor(exact).astype(np.int64)
+    lacking = np.argsort(counts - exact, kind="stable")[: batch_size - counts.sum()]
+    counts[lacking] += 1
+    return counts
+
+
+def make_batches(labels, batch_size, classes_per_batch, pair_budget, *, random_state):
+    """Build the batches that an estimator's parameters describe.
+
+    Parameters
+    ----------
+    labels : int ndarray of shape (n,)
+        Class of each row.
+
+    batch_size : int
+        Upper bound on the images of a batch.
+
+    classes_per_batch : int or "auto"
+        Classes in a batch, for ``pair_budget="balanced"``.
+
+    pair_budget : {"balanced", "natural"} or dict
+        ``"balanced"`` is :class:`ClassBalancedBatches`, ``"natural"`` shuffled batches
+        that know no classes. A dict from class to relative number of positive pairs,
+        > 0, puts images of every class into each batch.
+
+    random_state : numpy.random.Generator
+        Source of randomness, advanced by each epoch.
+
+    Returns
+    -------
+    ClassBalancedBatches or BudgetedBatches
+        Sized iterable of the rows of each batch.
+    """
+    if pair_budget == "balanced":
+        return ClassBalancedBatches(
+            labels, batch_size, classes_per_batch, random_state=random_state
+        )
+    if pair_budget == "natural":
+        parts, counts = [np.arange(len(labels))], [batch_size]
+    else:
+        parts = [np.flatnonzero(labels == c) for c in np.unique(labels)]
+        pairs = np.array([pair_budget[c] for c in np.unique(labels)])
+        counts = share_batch(batch_size, pairs)
+    return BudgetedBatches(parts, counts, random_state=random_state)
+
+
+def chunk_length(data):
+    """Count the samples to embed at a time.
+
+    Parameters
+    ----------
+    data : ResidentData
+        What is to be embedded.
+
+    Returns
+    -------
+    int
+        Samples, a multiple of ``VECTORS`` for feature vectors.
+    """
+    values = max(1, data.sample_values)
+    room = _CACHED_VALUES if data.device.type == "cpu" else _MOST_VALUES
+    length = max(room // values, min(8, _MOST_VALUES // values), 1)
+    length = min(512, length)
+    if data.X.ndim == 2:  # a shorter batch of vectors would be padded to this
+        length = math.ceil(length / VECTORS) * VECTORS
+    return length

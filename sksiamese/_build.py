@@ -4,10 +4,15 @@ from numbers import Integral
 
 import numpy as np
 
+from sksiamese._file_input import check_size
 from sksiamese._module import EmbeddingNet
 from sksiamese._preprocess import Preprocess, extremes, measure_statistics
-from sksiamese._validation import check_size, input_shape
-from sksiamese.augment import make_augmentation
+from sksiamese._validation import input_shape
+from sksiamese.augment import (
+    RandomAffine,
+    comes_from_torchvision,
+    make_augmentation,
+)
 from sksiamese.backbones import (
     make_backbone,
     pretrained_statistics,
@@ -59,10 +64,11 @@ def make_module(params, image_shape, X, rows):
         statistics = _scale_statistics(X, *pretrained_statistics(backbone, weights))
     else:
         statistics = measure_statistics(X, rows)
+    form = {"image_size": image_size, "to_rgb": to_rgb}
     module = EmbeddingNet(
-        Preprocess(*statistics, image_size=image_size, to_rgb=to_rgb),
+        Preprocess(*statistics, **form),
         network,
-        augmentation=make_augmentation(params["augment"], is_image=is_image),
+        **_augmentation(params["augment"], X, is_image, form),
         normalize=params["normalize"],
         trainable=params["trainable"],
     )
@@ -73,6 +79,19 @@ def make_module(params, image_shape, X, rows):
         mining=params["mining"],
     )
     return module, criterion, embedding_dim
+
+
+def _augmentation(augment, X, is_image, form):
+    """Choose what augments, and in which unit and portions it gets the images."""
+    augmentation = make_augmentation(augment, is_image=is_image)
+    if augmentation is None or isinstance(augmentation, RandomAffine) or not is_image:
+        return {"augmentation": augmentation}
+    white = {"uint8": 255, "uint16": 65535}.get(X.dtype.name, 1)
+    return {
+        "augmentation": augmentation,
+        "raw": Preprocess([0.0], [white], **form),
+        "per_image": comes_from_torchvision(augmentation),
+    }
 
 
 def _check_image_size(image_size, is_image):

@@ -1,30 +1,17 @@
 """SiameseClassifier: classes by distance in the learned embedding (layer 4)."""
 
-import copy
 from numbers import Integral
 
 import numpy as np
 from scipy.special import softmax
 from sklearn.base import ClassifierMixin
-from sklearn.utils.validation import check_consistent_length
 
 from sksiamese._base import BaseSiamese
-from sksiamese._decision import calibrate, make_head
-from sksiamese._diagnosis import check_finite
-from sksiamese._validation import (
-    HasMethods,
-    Interval,
-    StrOptions,
-    check_classes,
-    check_images,
-    check_is_fitted,
-    check_kind,
-    check_targets,
-    fit_context,
-)
+from sksiamese._head_methods import HeadMethods
+from sksiamese._validation import HasMethods, Interval, StrOptions
 
 
-class SiameseClassifier(ClassifierMixin, BaseSiamese):
+class SiameseClassifier(ClassifierMixin, HeadMethods, BaseSiamese):
     """Classify images by their distance to known ones in a learned embedding.
 
     A siamese network is trained on pairs formed within each batch: images of one class
@@ -55,6 +42,14 @@ class SiameseClassifier(ClassifierMixin, BaseSiamese):
         Prototypes of each class, for ``classifier="prototype"``: the mean embedding,
         or the centres of k-means within the class.
 
+    priors : "train", list, tuple, ndarray, dict or None, default=None
+        Class frequencies, > 0 and adding up to 1, of the population that probabilities
+        and predictions are to refer to: those of all labelled images, enrolled ones
+        included (``"train"``), in the order of ``classes_``, or by label; a dict may
+        name classes that are to be enrolled. None leaves them as the head has them:
+        prototypes take all classes for equally frequent, neighbours and other
+        classifiers follow their training images.
+
     weights : str, path-like or None, default=None
         Weights to start from: a name of torchvision's weights for that backbone,
         ``"DEFAULT"`` for the best of them, or the path of a state dict. Pretrained
@@ -74,15 +69,16 @@ class SiameseClassifier(ClassifierMixin, BaseSiamese):
         Scale embeddings to unit length, so that distances lie between 0 and 2.
 
     loss : str or Module, default="contrastive"
-        ``"contrastive"``, ``"triplet"``, ``"multi_similarity"``,
+        ``"contrastive"``, ``"focal_contrastive"`` (in which pairs that the network gets
+        right hardly count), ``"triplet"``, ``"multi_similarity"``,
         ``"supervised_contrastive"``, ``"logistic"`` (a learned head on the absolute
         differences) or ``"logistic_distance"`` (on the distance), see
         :mod:`sksiamese.losses`. Or a module called as ``loss(embeddings, labels)``,
         such as those of pytorch-metric-learning, whose own parameters are trained too.
 
     margin : float, default=1.25
-        Distance beyond which a pair of two classes costs nothing, for
-        ``"contrastive"``; how much farther than a positive a negative must be, for
+        Distance beyond which a pair of two classes costs nothing, for the contrastive
+        losses; how much farther than a positive a negative must be, for
         ``"triplet"``. In the unit of the embedding distance, at most 2 when
         ``normalize=True``. Other losses have no margin.
 
@@ -90,9 +86,18 @@ class SiameseClassifier(ClassifierMixin, BaseSiamese):
         Pairs or triplets of a batch that count. ``"all"`` takes every one, ``"hard"``
         each image's farthest positive and nearest negative, ``"semihard"`` the nearest
         negatives that are farther than a positive. ``"auto"`` is ``"semihard"`` for
-        ``"contrastive"`` and ``"triplet"`` and ``"all"`` otherwise.
-        ``"supervised_contrastive"`` and modules weigh the pairs themselves and refuse
-        anything but ``"auto"`` and ``"all"``.
+        losses with a margin and ``"all"`` otherwise. ``"supervised_contrastive"`` and
+        modules weigh the pairs themselves and refuse anything but ``"auto"`` and
+        ``"all"``.
+
+    class_weight : dict, "balanced" or None, default=None
+        Weights of the classes in the contrastive losses; others have none. A pair
+        counts by the mean of its members' weights, of which only the proportions
+        matter. ``"balanced"`` weighs a class by the inverse of its training images; a
+        dict goes from label to weight, > 0, and is 1 for labels that it leaves out.
+        Batches are balanced already, unless ``pair_budget`` says otherwise. As in
+        scikit-learn, a classifier also decides as if each image were there as often as
+        it weighs, unless its ``priors`` say otherwise.
 
     image_shape : tuple of int or None, default=None
         ``(height, width)`` or ``(height, width, n_channels)`` of images that come
@@ -101,17 +106,49 @@ class SiameseClassifier(ClassifierMixin, BaseSiamese):
 
     image_size : int, tuple of int or None, default=None
         Height and width to resize images to, inside the network; an int means both.
-        None keeps their size.
+        None keeps their size. For files, the size to read them at, which must be set.
 
-    augment : "auto", callable or None, default="auto"
-        Random changes of training images. ``"auto"`` is
-        :class:`sksiamese.augment.RandomAffine`, which never mirrors, for images and
-        nothing for feature vectors. A callable maps a batch of standardised images, a
-        tensor of shape ``(n, n_channels, height, width)``, to one of the same shape.
+    cache_dir : path-like or None, default=None
+        Folder in which the pixels of files are kept, decoded, for later calls, other
+        estimators and other processes; they are then read from there as they are
+        needed. None decodes them in each call, into memory. A file that was changed is
+        decoded again. Delete the folder to free the space.
+
+    n_jobs : int or None, default=None
+        Threads that decode files, as in scikit-learn; -1 takes all processors.
+
+    augment : str, callable or None, default="auto"
+        Random changes of training images. ``"light"``, ``"medium"`` and ``"strong"``
+        are :class:`sksiamese.augment.RandomAffine` with half, once and twice its ranges
+        and never mirror, since left and right matter in hearts, hands, letters and
+        digits. ``"isotropic"`` turns by any angle and mirrors both ways, for cells,
+        skin lesions and histology, which have no up or left. ``"auto"`` is ``"medium"``
+        for images and nothing for feature vectors. A RandomAffine of your own sees
+        standardised images. Any other callable maps float32 images of shape
+        ``(n, n_channels, height, width)`` to images of that shape and unit: between 0
+        and 1 if ``X`` holds ``uint8`` or ``uint16``, raw values otherwise, for they are
+        standardised afterwards. So kornia and torchvision.transforms fit, without
+        their ``Normalize``; torchvision's are called image by image, as they draw once
+        per call. For feature vectors it sees standardised ones.
+
+    augment_minority : float, default=1.0
+        How much more strongly than the largest class rare ones are augmented, at most:
+        the ranges of RandomAffine for an image of class c are multiplied by
+        ``min(augment_minority, n_largest / n_c)``, numbers of training images, so never
+        by more than balanced batches repeat that class. Strength then goes with the
+        class, and a network may learn to tell classes by it: compare with 1.0 on
+        images that did not train.
 
     classes_per_batch : int or "auto", default="auto"
         Classes in a batch, with equally many images of each. ``"auto"`` takes all of
         them, but leaves room for four images of each.
+
+    pair_budget : {"balanced", "natural"} or dict, default="balanced"
+        Whose pairs fill a batch. ``"balanced"``: each class's alike, by equally many
+        images. ``"natural"``: as often as they occur, from plainly shuffled batches.
+        A dict from every label to its relative number of positive pairs, > 0: images
+        of each class, two at least, go nearly with its square root. A class with fewer
+        images than its share joins a batch with all of them.
 
     batch_size : int, default=128
         Largest number of images in a batch.
@@ -184,6 +221,10 @@ class SiameseClassifier(ClassifierMixin, BaseSiamese):
         Prototypes in the order of ``classes_``; only with ``classifier="prototype"``.
         Rare classes may have fewer than ``n_prototypes``.
 
+    priors_ : ndarray of shape (n_classes,) or None
+        Class frequencies that probabilities refer to, in the order of ``classes_``;
+        None if neither ``priors`` nor ``class_weight`` is given.
+
     temperature_ : float
         Divisor that turns the head's log-odds into calibrated ones.
 
@@ -227,6 +268,11 @@ class SiameseClassifier(ClassifierMixin, BaseSiamese):
     images; where classes are too small to spare any, on the training images, which
     makes probabilities too certain: ``calibration_`` tells.
 
+    With ``priors``, the logarithm of how much more frequent a class is wanted than the
+    head assumes is added to its log-odds [4]_, also while the temperature is fitted,
+    for which the held-out images are weighted to represent the wanted frequencies. The
+    order of images by the log-odds of two classes stays what it was.
+
     References
     ----------
     .. [1] Hadsell, Chopra, LeCun, "Dimensionality Reduction by Learning an Invariant
@@ -235,6 +281,9 @@ class SiameseClassifier(ClassifierMixin, BaseSiamese):
        NeurIPS 2017, https://doi.org/10.48550/arXiv.1703.05175
     .. [3] Guo, Pleiss, Sun, Weinberger, "On Calibration of Modern Neural Networks",
        ICML 2017, https://doi.org/10.48550/arXiv.1706.04599
+    .. [4] Saerens, Latinne, Decaestecker, "Adjusting the Outputs of a Classifier to
+       New a Priori Probabilities: A Simple Procedure", Neural Computation 14, 2002,
+       https://doi.org/10.1162/089976602753284446
 
     Examples
     --------
@@ -255,6 +304,7 @@ class SiameseClassifier(ClassifierMixin, BaseSiamese):
         ],
         "n_neighbors": [Interval(Integral, 1, None, closed="left")],
         "n_prototypes": [Interval(Integral, 1, None, closed="left")],
+        "priors": [None, StrOptions({"train"}), dict, list, tuple, np.ndarray],
     }
 
     def __init__(
@@ -264,6 +314,7 @@ class SiameseClassifier(ClassifierMixin, BaseSiamese):
         classifier="prototype",
         n_neighbors=5,
         n_prototypes=1,
+        priors=None,
         weights=None,
         trainable="all",
         embedding_dim=None,
@@ -271,10 +322,15 @@ class SiameseClassifier(ClassifierMixin, BaseSiamese):
         loss="contrastive",
         margin=1.25,
         mining="auto",
+        class_weight=None,
         image_shape=None,
         image_size=None,
+        cache_dir=None,
+        n_jobs=None,
         augment="auto",
+        augment_minority=1.0,
         classes_per_batch="auto",
+        pair_budget="balanced",
         batch_size=128,
         max_epochs="auto",
         lr=3e-3,
@@ -300,10 +356,15 @@ class SiameseClassifier(ClassifierMixin, BaseSiamese):
             loss=loss,
             margin=margin,
             mining=mining,
+            class_weight=class_weight,
             image_shape=image_shape,
             image_size=image_size,
+            cache_dir=cache_dir,
+            n_jobs=n_jobs,
             augment=augment,
+            augment_minority=augment_minority,
             classes_per_batch=classes_per_batch,
+            pair_budget=pair_budget,
             batch_size=batch_size,
             max_epochs=max_epochs,
             lr=lr,
@@ -323,6 +384,7 @@ class SiameseClassifier(ClassifierMixin, BaseSiamese):
         self.classifier = classifier
         self.n_neighbors = n_neighbors
         self.n_prototypes = n_prototypes
+        self.priors = priors
 
     def predict(self, X):
         """Predict the class of each image.
@@ -374,82 +436,6 @@ class SiameseClassifier(ClassifierMixin, BaseSiamese):
             return logits[:, 1] - logits[:, 0]
         return logits
 
-    @fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y, classes=None):
-        """Train one pass over a chunk of labelled images.
-
-        The first call sets the network up as ``fit`` does; further calls go on with the
-        same optimizer, at a constant learning rate. Nothing is held out, so
-        probabilities are not calibrated on unseen images. Each chunk needs images of
-        two classes, several of each.
-
-        The network moves with each call, so the chunk's embeddings replace what was
-        known of its classes; other classes keep their older ones. After the last call,
-        :meth:`enroll` places more images by the final network.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, ...)
-            Images or rows, as in :meth:`fit`.
-
-        y : array-like of shape (n,)
-            Class labels.
-
-        classes : array-like of shape (n_classes,) or None, default=None
-            All labels that will come, needed in the first call if the chunk lacks some.
-
-        Returns
-        -------
-        SiameseClassifier
-            The estimator.
-
-        Raises
-        ------
-        ValueError
-            If a label is not among the classes of the first call.
-        """
-        known = check_classes(y, classes, getattr(self, "classes_", None))
-        with self._unchanged_by_failure():
-            super().partial_fit(X, y)
-            head = copy.deepcopy(getattr(self, "head_", None))
-            if head is None:
-                head = self._make_head(self._draw_seed())
-            X, y = check_images(self, X, reset=False), np.ravel(y)
-            Z = check_finite(self.net_.embed(X))
-            self.head_ = head.forget(np.unique(y)).partial_fit(Z, y)
-            calibration = calibrate(self.head_, Z, y, held_out=False)
-            self.temperature_, self.calibration_ = calibration
-            self.classes_ = known
-        return self
-
-    def enroll(self, X, y):
-        """Add images of known or new classes without training.
-
-        The images are embedded and join the prototypes, the neighbours or the
-        training set of the head. New labels join ``classes_``. The network and the
-        temperature stay as they are.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, ...)
-            Images or rows of the shape seen in :meth:`fit`.
-
-        y : array-like of shape (n,)
-            Class labels, of the same kind (numbers or strings) as those known.
-
-        Returns
-        -------
-        SiameseClassifier
-            The extended estimator.
-        """
-        check_is_fitted(self)
-        y = check_targets(self, y)
-        check_kind(y, self.classes_)
-        check_consistent_length(X, y)
-        self.head_ = copy.deepcopy(self.head_).partial_fit(self._embed(X), y)
-        self.classes_ = np.union1d(self.classes_, y)
-        return self
-
     @property
     def prototypes_(self):
         """Prototypes in the order of ``classes_``.
@@ -460,40 +446,6 @@ class SiameseClassifier(ClassifierMixin, BaseSiamese):
             Prototypes.
         """
         return self.head_.prototypes_
-
-    # --- the head --------------------------------------------------------------------
-
-    def _fit_head(self, X, y, train, held_out, seed):
-        """Fit the head on all embeddings and the temperature on the held-out ones."""
-        Z = self.net_.embed(X)
-        self.head_ = self._make_head(seed).partial_fit(Z[train], y[train])
-        # A class whose only group is held out cannot be judged.
-        judged = held_out[np.isin(y[held_out], self.head_.classes_)]
-        if len(judged):
-            calibration = calibrate(self.head_, Z[judged], y[judged], held_out=True)
-            self.head_ = self._make_head(seed).partial_fit(Z, y)
-        else:
-            calibration = calibrate(self.head_, Z, y, held_out=False)
-        self.temperature_, self.calibration_ = calibration
-        self.classes_ = self.head_.classes_
-
-    def _check_head(self, n_samples):
-        """Refuse a head that would fail, before the network trains for it."""
-        self._make_head(0).check_room(n_samples)
-
-    def _make_head(self, seed):
-        """Build a head that knows no image yet."""
-        return make_head(self.classifier, self.n_prototypes, self.n_neighbors, seed)
-
-    def _logits(self, X):
-        """Calibrated logits, columns in the order of ``classes_``."""
-        Z = self._embed(X)
-        logits = self.head_.logits(Z) / self.temperature_
-        if len(self.head_.classes_) == len(self.classes_):
-            return logits
-        every = np.full((len(logits), len(self.classes_)), -np.inf)
-        every[:, np.searchsorted(self.classes_, self.head_.classes_)] = logits
-        return every
 
     def __sklearn_is_fitted__(self):
         return hasattr(self, "head_")

@@ -1,15 +1,14 @@
-"""From embeddings to classes: decision heads and their calibration.
+"""From embeddings to classes: decision heads.
 
 Layer 0: NumPy and scikit-learn only. A head learns labels of embeddings bit by bit:
-``partial_fit`` adds some, ``forget`` drops classes, ``logits`` judges.
+``partial_fit`` adds some, ``forget`` drops classes, ``logits`` judges, as if classes
+were as frequent as ``assumed_priors`` says; ``counts`` is how often each was learned.
 """
 
 import numpy as np
-from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax, softmax
 from sklearn.base import clone
 
-from sksiamese.metrics import expected_calibration_error
+from sksiamese._priors import assumed_priors
 
 # Votes of a head that knows only probabilities are cut off here, so that "no votes"
 # stays a finite log-odds that the temperature can scale.
@@ -129,6 +128,27 @@ class PrototypeHead:
             self.counts_ = self.counts_[keep]
             self.classes_ = np.unique(self.labels_)
         return self
+
+    def counts(self):
+        """Count the embeddings learned.
+
+        Returns
+        -------
+        float64 ndarray of shape (n_classes,)
+            Number for each class.
+        """
+        codes = np.searchsorted(self.classes_, self.labels_)
+        return np.bincount(codes, self.counts_)
+
+    def assumed_priors(self):
+        """Class frequencies that the logits assume: all alike.
+
+        Returns
+        -------
+        float64 ndarray of shape (n_classes,)
+            Frequencies.
+        """
+        return np.full(len(self.classes_), 1 / len(self.classes_))
 
     def logits(self, Z):
         """Negative squared distance to each class's nearest prototype.
@@ -251,6 +271,26 @@ class RefittedHead:
             self.embeddings_, self.labels_ = self.embeddings_[keep], self.labels_[keep]
         return self
 
+    def counts(self):
+        """Count the embeddings known.
+
+        Returns
+        -------
+        int64 ndarray of shape (n_classes,)
+            Number for each class.
+        """
+        return np.unique(self.labels_, return_counts=True)[1]
+
+    def assumed_priors(self):
+        """Class frequencies that the logits assume: those that the classifier learned.
+
+        Returns
+        -------
+        float64 ndarray of shape (n_classes,)
+            Frequencies.
+        """
+        return assumed_priors(self.classifier_, self.labels_)
+
     def logits(self, Z):
         """Log-odds, up to a common factor, that the classifier gives to each class.
 
@@ -322,84 +362,3 @@ def make_head(classifier, n_prototypes, n_neighbors, random_state):
             " decision_function_shape='ovr'."
         )
     return RefittedHead(classifier, random_state)
-
-
-def fit_temperature(logits, codes):
-    r"""Temperature that makes ``softmax(logits / temperature)`` calibrated.
-
-    Minimises the cross-entropy [1]_ against smoothed targets: the true class gets
-    :math:`(n + 1) / (n + 2)` for n samples and the others share the rest, Platt's
-    remedy [2]_ against certainty where all samples happen to be told apart.
-
-    Parameters
-    ----------
-    logits : ndarray of shape (n, n_classes)
-        Unnormalised log-probabilities of held-out samples.
-
-    codes : int ndarray of shape (n,)
-        Column of the true class of each sample.
-
-    Returns
-    -------
-    float
-        Divisor of the logits, > 0.
-
-    References
-    ----------
-    .. [1] Guo, Pleiss, Sun, Weinberger, "On Calibration of Modern Neural Networks",
-       ICML 2017, https://doi.org/10.48550/arXiv.1706.04599
-    .. [2] Platt, "Probabilistic Outputs for Support Vector Machines", 1999.
-    """
-    n_samples, n_classes = logits.shape
-    spread = np.ptp(logits, axis=1).mean()
-    if n_classes < 2 or spread == 0:
-        return 1.0
-    doubt = 1 / (n_samples + 2)
-    targets = np.full(logits.shape, doubt / (n_classes - 1))
-    targets[np.arange(n_samples), codes] = 1 - doubt
-
-    def cross_entropy(log_temperature):
-        log_p = log_softmax(logits / np.exp(log_temperature), axis=1)
-        return -(targets * log_p).sum(axis=1).mean()
-
-    centre = np.log(spread)  # the scale of the logits is the head's own
-    found = minimize_scalar(
-        cross_entropy, bounds=(centre - 12, centre + 6), method="bounded"
-    )
-    return float(np.exp(found.x))
-
-
-def calibrate(head, Z, y, *, held_out):
-    """Fit the temperature of a head and measure what it achieves.
-
-    Parameters
-    ----------
-    head : PrototypeHead or RefittedHead
-        Head that knows some embeddings.
-
-    Z : ndarray of shape (n, embedding_dim)
-        Embeddings to calibrate on.
-
-    y : ndarray of shape (n,)
-        Their labels, all known to the head.
-
-    held_out : bool
-        Whether they trained neither the network nor the head.
-
-    Returns
-    -------
-    temperature : float
-        Divisor of the head's logits.
-
-    report : dict
-        ``"n_images"``, ``"held_out"``, ``"expected_calibration_error"``; the last is
-        NaN on embeddings that were not held out, where it would mean nothing.
-    """
-    logits = head.logits(Z)
-    temperature = fit_temperature(logits, np.searchsorted(head.classes_, y))
-    error = float("nan")
-    if held_out:
-        proba = softmax(logits / temperature, axis=1)
-        error = expected_calibration_error(y, proba, classes=head.classes_)
-    report = {"n_images": len(y), "held_out": held_out}
-    return temperature, {**report, "expected_calibration_error": error}

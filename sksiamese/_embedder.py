@@ -40,15 +40,16 @@ class SiameseEmbedder(BaseSiamese):
         Scale embeddings to unit length, so that distances lie between 0 and 2.
 
     loss : str or Module, default="contrastive"
-        ``"contrastive"``, ``"triplet"``, ``"multi_similarity"``,
+        ``"contrastive"``, ``"focal_contrastive"`` (in which pairs that the network gets
+        right hardly count), ``"triplet"``, ``"multi_similarity"``,
         ``"supervised_contrastive"``, ``"logistic"`` (a learned head on the absolute
         differences) or ``"logistic_distance"`` (on the distance), see
         :mod:`sksiamese.losses`. Or a module called as ``loss(embeddings, labels)``,
         such as those of pytorch-metric-learning, whose own parameters are trained too.
 
     margin : float, default=1.25
-        Distance beyond which a pair of two classes costs nothing, for
-        ``"contrastive"``; how much farther than a positive a negative must be, for
+        Distance beyond which a pair of two classes costs nothing, for the contrastive
+        losses; how much farther than a positive a negative must be, for
         ``"triplet"``. In the unit of the embedding distance, at most 2 when
         ``normalize=True``. Other losses have no margin.
 
@@ -56,9 +57,18 @@ class SiameseEmbedder(BaseSiamese):
         Pairs or triplets of a batch that count. ``"all"`` takes every one, ``"hard"``
         each image's farthest positive and nearest negative, ``"semihard"`` the nearest
         negatives that are farther than a positive. ``"auto"`` is ``"semihard"`` for
-        ``"contrastive"`` and ``"triplet"`` and ``"all"`` otherwise.
-        ``"supervised_contrastive"`` and modules weigh the pairs themselves and refuse
-        anything but ``"auto"`` and ``"all"``.
+        losses with a margin and ``"all"`` otherwise. ``"supervised_contrastive"`` and
+        modules weigh the pairs themselves and refuse anything but ``"auto"`` and
+        ``"all"``.
+
+    class_weight : dict, "balanced" or None, default=None
+        Weights of the classes in the contrastive losses; others have none. A pair
+        counts by the mean of its members' weights, of which only the proportions
+        matter. ``"balanced"`` weighs a class by the inverse of its training images; a
+        dict goes from label to weight, > 0, and is 1 for labels that it leaves out.
+        Batches are balanced already, unless ``pair_budget`` says otherwise. As in
+        scikit-learn, a classifier also decides as if each image were there as often as
+        it weighs, unless its ``priors`` say otherwise.
 
     image_shape : tuple of int or None, default=None
         ``(height, width)`` or ``(height, width, n_channels)`` of images that come
@@ -67,17 +77,49 @@ class SiameseEmbedder(BaseSiamese):
 
     image_size : int, tuple of int or None, default=None
         Height and width to resize images to, inside the network; an int means both.
-        None keeps their size.
+        None keeps their size. For files, the size to read them at, which must be set.
 
-    augment : "auto", callable or None, default="auto"
-        Random changes of training images. ``"auto"`` is
-        :class:`sksiamese.augment.RandomAffine`, which never mirrors, for images and
-        nothing for feature vectors. A callable maps a batch of standardised images, a
-        tensor of shape ``(n, n_channels, height, width)``, to one of the same shape.
+    cache_dir : path-like or None, default=None
+        Folder in which the pixels of files are kept, decoded, for later calls, other
+        estimators and other processes; they are then read from there as they are
+        needed. None decodes them in each call, into memory. A file that was changed is
+        decoded again. Delete the folder to free the space.
+
+    n_jobs : int or None, default=None
+        Threads that decode files, as in scikit-learn; -1 takes all processors.
+
+    augment : str, callable or None, default="auto"
+        Random changes of training images. ``"light"``, ``"medium"`` and ``"strong"``
+        are :class:`sksiamese.augment.RandomAffine` with half, once and twice its ranges
+        and never mirror, since left and right matter in hearts, hands, letters and
+        digits. ``"isotropic"`` turns by any angle and mirrors both ways, for cells,
+        skin lesions and histology, which have no up or left. ``"auto"`` is ``"medium"``
+        for images and nothing for feature vectors. A RandomAffine of your own sees
+        standardised images. Any other callable maps float32 images of shape
+        ``(n, n_channels, height, width)`` to images of that shape and unit: between 0
+        and 1 if ``X`` holds ``uint8`` or ``uint16``, raw values otherwise, for they are
+        standardised afterwards. So kornia and torchvision.transforms fit, without
+        their ``Normalize``; torchvision's are called image by image, as they draw once
+        per call. For feature vectors it sees standardised ones.
+
+    augment_minority : float, default=1.0
+        How much more strongly than the largest class rare ones are augmented, at most:
+        the ranges of RandomAffine for an image of class c are multiplied by
+        ``min(augment_minority, n_largest / n_c)``, numbers of training images, so never
+        by more than balanced batches repeat that class. Strength then goes with the
+        class, and a network may learn to tell classes by it: compare with 1.0 on
+        images that did not train.
 
     classes_per_batch : int or "auto", default="auto"
         Classes in a batch, with equally many images of each. ``"auto"`` takes all of
         them, but leaves room for four images of each.
+
+    pair_budget : {"balanced", "natural"} or dict, default="balanced"
+        Whose pairs fill a batch. ``"balanced"``: each class's alike, by equally many
+        images. ``"natural"``: as often as they occur, from plainly shuffled batches.
+        A dict from every label to its relative number of positive pairs, > 0: images
+        of each class, two at least, go nearly with its square root. A class with fewer
+        images than its share joins a batch with all of them.
 
     batch_size : int, default=128
         Largest number of images in a batch.

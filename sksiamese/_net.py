@@ -1,7 +1,6 @@
 """The network and its training loop, on skorch (layer 2)."""
 
 import inspect
-import math
 import traceback
 
 import numpy as np
@@ -9,24 +8,25 @@ import torch
 from skorch import NeuralNet
 from skorch.callbacks import EpochTimer
 
-from sksiamese._batches import Batches, ClassBalancedBatches, ResidentData
+from sksiamese._batches import (
+    VECTORS,
+    Batches,
+    ResidentData,
+    chunk_length,
+    make_batches,
+)
 from sksiamese._callbacks import close_progress, make_callbacks
 from sksiamese._device import has_bfloat16
 from sksiamese.mining import pair_masks, pairwise_distances
-
-# Values that one batch of predictions may hold, input side: at most, and on a
-# processor, where activations that fit the cache are worth more than long batches.
-_MOST_VALUES, _CACHED_VALUES = 1 << 23, 1 << 18
-# Feature vectors that are embedded at a time are a multiple of this.
-_VECTORS = 64
 
 
 class SiameseNet(NeuralNet):
     """Network of skorch with resident data, class-balanced batches and pair statistics.
 
     Differs from ``NeuralNet`` in these ways: batches come by index from one resident
-    array, balanced by class; a step may run in bfloat16; losses and pair distances add
-    up on the device and are read once per epoch; Ctrl-C is remembered.
+    array, chosen by class; the module sees the labels of a batch; a step may run in
+    bfloat16; losses and pair distances add up on the device and are read once per
+    epoch; Ctrl-C is remembered.
 
     Parameters
     ----------
@@ -38,6 +38,9 @@ class SiameseNet(NeuralNet):
 
     classes_per_batch : int or "auto", default="auto"
         Classes in a batch.
+
+    pair_budget : {"balanced", "natural"} or dict, default="balanced"
+        What batches hold, see :func:`make_batches`; a dict has encoded labels as keys.
 
     bfloat16 : bool, default=False
         Run training steps in bfloat16; losses and predictions stay in float32.
@@ -55,12 +58,14 @@ class SiameseNet(NeuralNet):
         criterion,
         *,
         classes_per_batch="auto",
+        pair_budget="balanced",
         bfloat16=False,
         batch_seed=None,
         **kwargs,
     ):
         super().__init__(module, criterion, **kwargs)
         self.classes_per_batch = classes_per_batch
+        self.pair_budget = pair_budget
         self.bfloat16 = bfloat16
         self.batch_seed = batch_seed
 
@@ -123,7 +128,7 @@ class SiameseNet(NeuralNet):
         return ResidentData(X, y, device=self.device)
 
     def get_iterator(self, dataset, training=False):
-        """Iterate over class-balanced batches, or over all rows in order.
+        """Iterate over batches for training, or over all rows in order.
 
         Parameters
         ----------
@@ -139,13 +144,14 @@ class SiameseNet(NeuralNet):
             Raw values and labels.
         """
         if not training:
-            step = _chunk_length(dataset)
+            step = chunk_length(dataset)
             rows = [slice(k, k + step) for k in range(0, len(dataset), step)]
         else:
-            rows = ClassBalancedBatches(
+            rows = make_batches(
                 dataset.labels,
                 self.batch_size,
                 self.classes_per_batch,
+                self.pair_budget,
                 random_state=np.random.default_rng(self.batch_seed),
             )
         return Batches(dataset, rows)
@@ -189,7 +195,7 @@ class SiameseNet(NeuralNet):
         """
         if x.ndim > 2:
             return self.module_(x)
-        missing = -len(x) % _VECTORS
+        missing = -len(x) % VECTORS
         padded = torch.cat([x, x[-1:].expand(missing, -1)]) if missing else x
         return self.module_(padded)[: len(x)]
 
@@ -223,7 +229,7 @@ class SiameseNet(NeuralNet):
         sums = torch.zeros(5, dtype=torch.float64, device=self.device)
         for batch in iterator:
             self.notify("on_batch_begin", batch=batch, training=training)
-            step = step_fn(batch, **fit_params)
+            step = step_fn(batch, labels=batch[1], **fit_params)
             sums += _step_statistics(step["loss"], step["y_pred"], batch[1])
             self.notify("on_batch_end", batch=batch, training=training, **step)
         loss, positive, n_positive, negative, n_negative = sums.tolist()
@@ -385,17 +391,6 @@ class SiameseNet(NeuralNet):
             return self.criterion_.pair_logit(*pairs).sigmoid().cpu().numpy()
 
 
-def _chunk_length(data):
-    """How many samples to embed at a time."""
-    values = max(1, data.sample_values)
-    room = _CACHED_VALUES if data.device.type == "cpu" else _MOST_VALUES
-    length = max(room // values, min(8, _MOST_VALUES // values), 1)
-    length = min(512, length)
-    if data.X.ndim == 2:  # a shorter batch of vectors would be padded to this
-        length = math.ceil(length / _VECTORS) * _VECTORS
-    return length
-
-
 @torch.no_grad()
 def _step_statistics(loss, embeddings, labels):
     """Loss; sum and number of positive distances; the same of negative ones."""
@@ -456,6 +451,7 @@ def make_net(module, criterion, data, *, epochs, seed, params, validation=None):
         "max_epochs": epochs,
         "batch_size": params["batch_size"],
         "classes_per_batch": params["classes_per_batch"],
+        "pair_budget": params["pair_budget"],
         "batch_seed": seed,
         "bfloat16": reduced,
         "device": str(data.device),

@@ -11,10 +11,16 @@ import warnings
 import numpy as np
 from sklearn.base import _fit_context as fit_context
 from sklearn.utils import column_or_1d
-from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils._param_validation import (
+    HasMethods,
+    Interval,
+    StrOptions,
+    validate_params,
+)
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
+from sksiamese._file_input import check_paths, check_size, read_images
 from sksiamese._memory import RowReader
 
 __all__ = [
@@ -27,16 +33,18 @@ __all__ = [
     "check_labels",
     "check_images",
     "check_pairs",
-    "check_size",
     "check_targets",
     "fit_context",
     "identify",
     "input_shape",
+    "validate_params",
 ]
 
 
 def check_images(estimator, X, *, reset):
     """Check images or feature vectors and give them the shape the network sees.
+
+    File names are read into images first.
 
     Parameters
     ----------
@@ -44,9 +52,9 @@ def check_images(estimator, X, *, reset):
         Its ``image_shape`` is read; ``image_shape_`` and ``n_features_in_`` are set
         when ``reset`` is true and compared otherwise.
 
-    X : array-like of shape (n, height, width), (n, height, width, n_channels) or \
-(n, n_features)
-        Input.
+    X : array-like of shape (n, height, width), (n, height, width, n_channels), \
+(n, n_features) or (n,)
+        Images, rows or file names.
 
     reset : bool
         Whether this is ``fit``.
@@ -64,6 +72,9 @@ def check_images(estimator, X, *, reset):
     """
     if not reset and _needs_no_check(estimator, X):
         return X
+    names = check_paths(X)
+    if names is not None:
+        X = read_images(estimator, names, reset=reset)
     if not hasattr(X, "shape"):
         try:
             X = np.asarray(X)
@@ -87,6 +98,7 @@ def check_images(estimator, X, *, reset):
     if reset:
         estimator.image_shape_ = X.shape[1:]
         estimator._takes_rows = wanted is not None
+        estimator._reads_files = names is not None
     return X
 
 
@@ -152,36 +164,6 @@ def _compare_shapes(estimator, shape):
             f" {type(estimator).__name__} was fitted on samples of shape {seen}: resize"
             " or reshape X to that, or fit again."
         )
-
-
-def check_size(name, value, lengths):
-    """Check a tuple of positive integers.
-
-    Parameters
-    ----------
-    name : str
-        Parameter, for the message.
-
-    value : object
-        Its value.
-
-    lengths : tuple of int
-        Allowed lengths.
-
-    Returns
-    -------
-    tuple of int
-        The checked value.
-    """
-    parts = tuple(value)
-    good = all(isinstance(p, (int, np.integer)) and p > 0 for p in parts)
-    if len(parts) not in lengths or not good:
-        forms = " or ".join(
-            "(height, width)" if n == 2 else "(height, width, n_channels)"
-            for n in lengths
-        )
-        raise ValueError(f"{name} must be {forms} in pixels, got {value!r}.")
-    return tuple(int(p) for p in parts)
 
 
 def input_shape(image_shape, *, image_size=None, to_rgb=False):
@@ -415,7 +397,8 @@ def check_pairs(pairs):
         first, second = pairs
     else:
         pairs = check_array(pairs, allow_nd=True, ensure_2d=False, dtype=None)
-        if pairs.ndim < 3 or pairs.shape[1] != 2:
+        named = pairs.ndim == 2 and check_paths(pairs.ravel()) is not None
+        if not (pairs.ndim > 2 or named) or pairs.shape[1] != 2:
             raise ValueError(
                 f"pairs has shape {pairs.shape}: pass an array of shape"
                 " (n_pairs, 2, ...) or a tuple of two arrays."

@@ -6,6 +6,34 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+# Ranges of the named augmentations. None mirrors but the one for subjects that have
+# neither up nor left: mirror images change the label of hearts, hands and letters.
+AUGMENTATIONS = {
+    "light": {
+        "rotation": 4.0,
+        "scale": 0.05,
+        "shift": 0.03,
+        "shear": 0.05,
+        "brightness": 0.05,
+    },
+    "medium": {},
+    "strong": {
+        "rotation": 16.0,
+        "scale": 0.2,
+        "shift": 0.12,
+        "shear": 0.2,
+        "brightness": 0.2,
+    },
+    "isotropic": {
+        "rotation": 180.0,
+        "horizontal_flip": True,
+        "vertical_flip": True,
+    },
+}
+# Where the ranges of size, contrast and shift stop growing with an image's strength:
+# sizes and contrasts stay positive, and half of the image stays in view.
+_MOST = 0.5
+
 
 class RandomAffine(nn.Module):
     """Rotate, scale, shift, shear, mirror and relight each image of a batch at random.
@@ -65,7 +93,7 @@ class RandomAffine(nn.Module):
         self.horizontal_flip = horizontal_flip
         self.vertical_flip = vertical_flip
 
-    def forward(self, images):
+    def forward(self, images, strength=None):
         """Transform a batch, each image in its own way.
 
         Parameters
@@ -73,23 +101,33 @@ class RandomAffine(nn.Module):
         images : Tensor of shape (n, n_channels, height, width)
             Standardised images, as the network sees them.
 
+        strength : Tensor of shape (n,) or None, default=None
+            What all ranges of each image are multiplied by, > 0; None is 1. The ranges
+            of scale, shift and contrast grow to no more than 0.5, or to the one given
+            if that is larger, so that no image vanishes or turns into its negative.
+
         Returns
         -------
         Tensor of shape (n, n_channels, height, width)
             Transformed images of the same dtype.
         """
-        grid = _sampling_grid(self._sample_maps(images), *images.shape[2:])
+        strength = 1.0 if strength is None else strength.to(images.dtype)
+        grid = _sampling_grid(self._sample_maps(images, strength), *images.shape[2:])
         images = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
         if self.brightness:
-            contrast, light = self._uniform(images, self.brightness, 2).T
-            images *= (1 + contrast)[:, None, None, None]
-            images += light[:, None, None, None]
+            contrast, light = self._uniform(images, 2).T
+            contrast = 1 + contrast * _bounded(self.brightness, strength)
+            images *= contrast[:, None, None, None]
+            images += (light * (self.brightness * strength))[:, None, None, None]
         return images
 
-    def _sample_maps(self, images):
+    def _sample_maps(self, images, strength):
         """Draw an affine map per image, from output to input coordinates in [-1, 1]."""
-        turn, size, shear, *shift = self._uniform(images, 1.0, 5).T
-        angle, size = turn * (self.rotation * torch.pi / 180), 1 + size * self.scale
+        turn, size, shear, *shift = self._uniform(images, 5).T
+        angle = turn * (self.rotation * torch.pi / 180 * strength)
+        size = 1 + size * _bounded(self.scale, strength)
+        shear = shear * (self.shear * strength)
+        reach = 2 * _bounded(self.shift, strength)
         # Coordinates run over the image's side, so a turn of an oblong image needs
         # its aspect ratio to stay a turn.
         height, width = images.shape[2:]
@@ -99,22 +137,22 @@ class RandomAffine(nn.Module):
         maps = torch.stack(
             [
                 cos * across,
-                (shear * self.shear - sin) * down * (height / width),
-                shift[0] * (2 * self.shift),
+                (shear - sin) * down * (height / width),
+                shift[0] * reach,
                 sin * across * (width / height),
                 cos * down,
-                shift[1] * (2 * self.shift),
+                shift[1] * reach,
             ],
             dim=1,
         )
         return maps.view(-1, 2, 3)
 
     @staticmethod
-    def _uniform(images, bound, columns):
-        """Draw from ``[-bound, bound)``, shape ``(n, columns)``."""
+    def _uniform(images, columns):
+        """Draw from ``[-1, 1)``, shape ``(n, columns)``."""
         shape = len(images), columns
         sample = torch.rand(shape, device=images.device, dtype=images.dtype)
-        return (2 * sample - 1) * bound
+        return 2 * sample - 1
 
     @staticmethod
     def _mirror(images, wanted):
@@ -123,6 +161,13 @@ class RandomAffine(nn.Module):
             return 1.0
         drawn = torch.randint(2, (len(images),), device=images.device)
         return 2 * drawn.to(images.dtype) - 1
+
+
+def _bounded(reach, strength):
+    """Multiply a range by the strength of each image, up to a bound."""
+    if isinstance(strength, float):
+        return reach * strength
+    return (reach * strength).clamp(max=max(reach, _MOST))
 
 
 def _sampling_grid(maps, height, width):
@@ -147,10 +192,10 @@ def make_augmentation(augment, *, is_image):
 
     Parameters
     ----------
-    augment : "auto", None or callable
-        ``"auto"`` is :class:`RandomAffine` with its defaults for images and nothing for
-        feature vectors; ``None`` is nothing; a callable maps a batch of standardised
-        inputs to one of the same shape.
+    augment : "auto", str, None or callable
+        ``"auto"`` is ``"medium"`` for images and nothing for feature vectors; other
+        names are those of ``AUGMENTATIONS``, for :class:`RandomAffine`; ``None`` is
+        nothing; a callable maps a batch to one of the same shape.
 
     is_image : bool
         Whether the inputs are images.
@@ -163,13 +208,53 @@ def make_augmentation(augment, *, is_image):
     Raises
     ------
     ValueError
-        If images are to be moved that are none.
+        If images are to be moved that are none, or normalised twice.
     """
     if augment == "auto":
-        return RandomAffine() if is_image else None
-    if isinstance(augment, RandomAffine) and not is_image:
+        augment = "medium" if is_image else None
+    named = isinstance(augment, str)
+    if not is_image and (named or isinstance(augment, RandomAffine)):
         raise ValueError(
             f"augment={augment!r} is for images, but X holds feature vectors: use None,"
             " or set image_shape if the rows of X are flattened images."
         )
+    if named:
+        return RandomAffine(**AUGMENTATIONS[augment])
+    if is_image and any(type(part).__name__ == "Normalize" for part in _parts(augment)):
+        raise ValueError(
+            f"augment={augment!r} contains a Normalize, but the network standardises"
+            " images itself after augmenting them: leave it out."
+        )
     return copy.deepcopy(augment)
+
+
+def comes_from_torchvision(augment):
+    """Whether torchvision made a transform, or the parts of one.
+
+    Its transforms draw random numbers once per call, so they are called image by image.
+
+    Parameters
+    ----------
+    augment : callable
+        Transform.
+
+    Returns
+    -------
+    bool
+        True for transforms of either version, subclasses and sequences of them.
+    """
+    return any(
+        kind.__module__.startswith("torchvision.transforms")
+        for part in _parts(augment)
+        for kind in type(part).__mro__
+    )
+
+
+def _parts(augment):
+    """Yield a transform and, in turn, those that it is composed of."""
+    yield augment
+    parts = list(augment.children()) if isinstance(augment, nn.Module) else []
+    listed = getattr(augment, "transforms", None)  # torchvision's sequences
+    parts += listed if isinstance(listed, list | tuple) else []
+    for part in parts:
+        yield from _parts(part)

@@ -18,6 +18,7 @@ from sksiamese.mining import (
     pair_weights,
     pairwise_distances,
     semihard_negatives,
+    weight_classes,
 )
 
 
@@ -29,11 +30,12 @@ def _full_precision(embeddings):
 class ContrastiveLoss(nn.Module):
     r"""Contrastive loss: pull pairs of one class together, push others apart.
 
-    .. math:: \operatorname{mean}_{\text{positives}} d^2
-        + \operatorname{mean}_{\text{negatives}} \max(0, m - d)^2
+    .. math:: \operatorname{mean}_{\text{positives}} d^2 \min(1, d / m)^\gamma
+        + \operatorname{mean}_{\text{negatives}}
+        \max(0, m - d)^2 \max(0, 1 - d / m)^\gamma
 
-    This is equation 4 of [1]_ with the common factor 1/2 left out and the two kinds of
-    pairs averaged apart.
+    With :math:`\gamma = 0` this is equation 4 of [1]_ with the common factor 1/2 left
+    out and the two kinds of pairs averaged apart.
 
     Parameters
     ----------
@@ -44,10 +46,22 @@ class ContrastiveLoss(nn.Module):
     mining : {"all", "semihard", "hard"}, default="all"
         Pairs that count, see :func:`sksiamese.mining.pair_weights`.
 
+    gamma : float, default=0.0
+        Focusing exponent :math:`\gamma`, >= 0, as in the focal loss [2]_: the larger,
+        the less do pairs count that the network already gets right. The factor is 1 for
+        a positive at the margin or beyond and for a negative at distance 0.
+
+    class_weight : float Tensor of shape (n_classes,) or None, default=None
+        Weight of each class, > 0, indexed by label. A pair counts by the mean of its
+        members' weights, within the weighted means over positives and negatives; only
+        the proportions of the weights matter. None weighs all classes alike.
+
     References
     ----------
     .. [1] Hadsell, Chopra, LeCun, "Dimensionality Reduction by Learning an Invariant
        Mapping", CVPR 2006, https://doi.org/10.1109/CVPR.2006.100
+    .. [2] Lin, Goyal, Girshick, He, Dollar, "Focal Loss for Dense Object Detection",
+       ICCV 2017, https://doi.org/10.1109/ICCV.2017.324
 
     Examples
     --------
@@ -58,10 +72,15 @@ class ContrastiveLoss(nn.Module):
     tensor(0.5625)
     """
 
-    def __init__(self, margin=1.0, mining="all"):
+    def __init__(self, margin=1.0, mining="all", gamma=0.0, class_weight=None):
         super().__init__()
+        if gamma < 0:
+            raise ValueError(f"gamma must be 0 or more, got {gamma!r}.")
         self.margin = margin
         self.mining = mining
+        self.gamma = gamma
+        # Given with the data, not learned.
+        self.register_buffer("class_weight", class_weight, persistent=False)
 
     def forward(self, embeddings, labels):
         """Compute the loss.
@@ -82,8 +101,16 @@ class ContrastiveLoss(nn.Module):
         squares = pairwise_distances(_full_precision(embeddings), squared=True)
         distances = squares.sqrt()
         positive, negative = pair_weights(distances.detach(), labels, self.mining)
-        push = F.relu(self.margin - distances).square()
-        return (positive * squares + negative * push).sum()
+        if self.class_weight is not None:
+            weights = self.class_weight[labels].to(squares)
+            positive, negative = weight_classes((positive, negative), weights)
+        gap = F.relu(self.margin - distances)
+        pull, push = squares, gap.square()
+        if self.gamma:
+            pull = pull * (distances / self.margin).clamp_max(1).pow(self.gamma)
+            # One power: that of a zero to less than 1 has an infinite gradient.
+            push = gap.pow(2 + self.gamma) / self.margin**self.gamma
+        return (positive * pull + negative * push).sum()
 
 
 class LogisticLoss(nn.Module):
@@ -412,14 +439,15 @@ class SupervisedContrastiveLoss(nn.Module):
 
 
 _NAMED = {
-    "contrastive": lambda dim, margin, mining: ContrastiveLoss(margin, mining),
-    "logistic": lambda dim, margin, mining: LogisticLoss(dim, "difference", mining),
+    "contrastive": lambda dim, **both: ContrastiveLoss(**both),
+    "focal_contrastive": lambda dim, **both: ContrastiveLoss(gamma=2.0, **both),
+    "logistic": lambda dim, margin, mining: LogisticLoss(dim, mining=mining),
     "logistic_distance": lambda dim, margin, mining: LogisticLoss(
-        dim, "distance", mining
+        dim, on="distance", mining=mining
     ),
-    "triplet": lambda dim, margin, mining: TripletLoss(margin, mining),
+    "triplet": lambda dim, **both: TripletLoss(**both),
     "multi_similarity": lambda dim, margin, mining: MultiSimilarityLoss(mining=mining),
-    "supervised_contrastive": lambda dim, margin, mining: SupervisedContrastiveLoss(),
+    "supervised_contrastive": lambda dim, **both: SupervisedContrastiveLoss(),
 }
 LOSSES = tuple(_NAMED)
 
@@ -437,11 +465,11 @@ def make_loss(loss, *, embedding_dim, margin=1.0, mining="auto"):
         Length of the embeddings.
 
     margin : float, default=1.0
-        Margin of ``"contrastive"`` and ``"triplet"``; the others have none.
+        Margin of the contrastive losses and ``"triplet"``; the others have none.
 
     mining : {"auto", "all", "semihard", "hard"}, default="auto"
-        Pairs or triplets that count. ``"auto"`` is ``"semihard"`` for
-        ``"contrastive"`` and ``"triplet"`` and ``"all"`` otherwise.
+        Pairs or triplets that count. ``"auto"`` is ``"semihard"`` where there is a
+        margin and ``"all"`` otherwise.
 
     Returns
     -------
@@ -457,13 +485,14 @@ def make_loss(loss, *, embedding_dim, margin=1.0, mining="auto"):
     if mining not in ("auto", "all") and weighs_itself:
         raise ValueError(
             f"mining={mining!r} does not apply to loss={loss!r}, which weighs the pairs"
-            " itself: leave mining='auto', or choose a loss among 'contrastive',"
-            " 'logistic', 'logistic_distance', 'triplet' and 'multi_similarity'."
+            " itself: leave mining='auto', or choose a loss among"
+            f" {', '.join(name for name in LOSSES if name != loss)}."
         )
     if isinstance(loss, nn.Module):
         return copy.deepcopy(loss)
     if mining == "auto":
         # The mean over all negatives of two well separated classes is nearly zero, so
         # the few pairs that still cost something would hardly count.
-        mining = "semihard" if loss in ("contrastive", "triplet") else "all"
-    return _NAMED[loss](embedding_dim, margin, mining)
+        has_margin = loss in ("contrastive", "focal_contrastive", "triplet")
+        mining = "semihard" if has_margin else "all"
+    return _NAMED[loss](embedding_dim, margin=margin, mining=mining)

@@ -58,7 +58,9 @@ def pair_roc_auc(embeddings, labels):
     return float(wins / (len(negative) * len(positive)))
 
 
-def expected_calibration_error(y_true, y_proba, *, classes=None, n_bins=15):
+def expected_calibration_error(
+    y_true, y_proba, *, classes=None, n_bins=15, sample_weight=None
+):
     """Mean gap between the confidence of the predictions and their accuracy.
 
     Samples are sorted into equally wide bins by the probability of their predicted
@@ -78,6 +80,9 @@ def expected_calibration_error(y_true, y_proba, *, classes=None, n_bins=15):
 
     n_bins : int, default=15
         Number of bins.
+
+    sample_weight : array-like of shape (n,) or None, default=None
+        Weights of the samples, >= 0; None weighs them alike.
 
     Returns
     -------
@@ -113,5 +118,10 @@ def expected_calibration_error(y_true, y_proba, *, classes=None, n_bins=15):
     confidence = y_proba.max(axis=1)
     correct = classes[y_proba.argmax(axis=1)] == y_true
     bins = np.minimum((confidence * n_bins).astype(int), n_bins - 1)
-    gaps = np.bincount(bins, confidence - correct, n_bins)
-    return float(np.abs(gaps).sum() / len(y_true))
+    gaps = confidence - correct
+    total = len(y_true)
+    if sample_weight is not None:
+        sample_weight = column_or_1d(sample_weight)
+        check_consistent_length(y_true, sample_weight)
+        gaps, total = gaps * sample_weight, sample_weight.sum()
+    return float(np.abs(np.bincount(bins, gaps, n_bins)).sum() / total)

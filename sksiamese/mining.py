@@ -150,6 +150,28 @@ def pair_weights(distances, labels, mining="all"):
     return tuple(weight / weight.sum().clamp_min(1) for weight in chosen)
 
 
+def weight_classes(pairs, weights):
+    """Let pairs count by the mean of their members' weights.
+
+    Parameters
+    ----------
+    pairs : tuple of Tensors of shape (n, n)
+        Weights of pairs, each adding up to 1 or to 0, as :func:`pair_weights` has them.
+
+    weights : float Tensor of shape (n,)
+        Weight of each sample, > 0.
+
+    Returns
+    -------
+    tuple of Tensors of shape (n, n)
+        Weights of pairs that add up to the same again.
+    """
+    means = (weights[:, None] + weights) / 2
+    weighted = [pair * means for pair in pairs]
+    tiny = torch.finfo(means.dtype).tiny
+    return tuple(part / part.sum().clamp_min(tiny) for part in weighted)
+
+
 def _one_per_anchor(index, mask, like):
     """Mark ``[i, index[i]]``, unless that is no pair of the mask."""
     return torch.zeros_like(like).scatter_(1, index[:, None], 1.0) * mask

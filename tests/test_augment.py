@@ -2,10 +2,19 @@
 
 import math
 
+import kornia.augmentation
 import pytest
 import torch
+import torchvision.transforms as v1
+from torchvision.transforms import v2
 
-from sksiamese.augment import RandomAffine, _sampling_grid, make_augmentation
+from sksiamese.augment import (
+    AUGMENTATIONS,
+    RandomAffine,
+    _sampling_grid,
+    comes_from_torchvision,
+    make_augmentation,
+)
 
 OFF = {"rotation": 0, "scale": 0, "shift": 0, "shear": 0, "brightness": 0}
 
@@ -211,9 +220,70 @@ def test_augment_keeps_shape_and_type(dtype, shape, flip):
     assert changed.dtype == dtype
 
 
-def test_make_augmentation_auto_is_affine_for_images_alone():
-    assert isinstance(make_augmentation("auto", is_image=True), RandomAffine)
+def ranges(augment):
+    names = ("rotation", "scale", "shift", "shear", "brightness")
+    return [getattr(augment, name) for name in names]
+
+
+def flips(augment):
+    return augment.horizontal_flip, augment.vertical_flip
+
+
+def test_make_augmentation_auto_is_medium_for_images_alone():
+    auto = make_augmentation("auto", is_image=True)
+    assert type(auto) is RandomAffine
+    assert ranges(auto) == ranges(RandomAffine())
     assert make_augmentation("auto", is_image=False) is None
+
+
+@pytest.mark.parametrize(("name", "factor"), [("light", 0.5), ("strong", 2)])
+def test_make_augmentation_light_and_strong_are_half_and_twice_medium(name, factor):
+    named = make_augmentation(name, is_image=True)
+    assert ranges(named) == pytest.approx([factor * r for r in ranges(RandomAffine())])
+    assert flips(named) == (False, False)
+
+
+def test_make_augmentation_isotropic_alone_mirrors_and_turns_all_round():
+    named = make_augmentation("isotropic", is_image=True)
+    assert flips(named) == (True, True)
+    assert ranges(named) == [180, *ranges(RandomAffine())[1:]]
+    others = set(AUGMENTATIONS) - {"isotropic"}
+    assert all(
+        flips(make_augmentation(name, is_image=True)) == (False, False)
+        for name in others
+    )
+
+
+@pytest.mark.parametrize("name", AUGMENTATIONS)
+def test_make_augmentation_named_for_vectors_is_refused(name):
+    with pytest.raises(ValueError, match=f"augment='{name}' is for images.*use None"):
+        make_augmentation(name, is_image=False)
+
+
+class OwnTransform(v2.Transform):
+    """A caller's own, in torchvision's manner."""
+
+    def transform(self, inpt, params):
+        return inpt
+
+
+@pytest.mark.parametrize(
+    ("augment", "expected"),
+    [
+        (v1.Compose([v1.RandomHorizontalFlip()]), True),
+        (v1.RandomRotation(3), True),
+        (v2.Compose([v2.RandomHorizontalFlip(), v2.ColorJitter(0.3)]), True),
+        (OwnTransform(), True),
+        (torch.nn.Sequential(v1.RandomRotation(3)), True),
+        (kornia.augmentation.RandomHorizontalFlip(), False),
+        (torch.clone, False),
+        (torch.nn.Dropout(), False),
+        (RandomAffine(), False),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_torchvision_transforms_are_told_from_others(augment, expected):
+    assert comes_from_torchvision(augment) == expected
 
 
 @pytest.mark.parametrize("is_image", [False, True])
@@ -228,3 +298,60 @@ def test_sampling_grid_is_that_of_pytorch(size):
     maps = torch.randn(5, 2, 3)
     expected = torch.nn.functional.affine_grid(maps, (5, 1, *size), align_corners=False)
     torch.testing.assert_close(_sampling_grid(maps, *size), expected)
+
+
+@pytest.mark.parametrize(
+    "augment",
+    [
+        v1.Compose([v1.RandomRotation(3), v1.Normalize([0.5], [0.2])]),
+        v2.Compose([v2.RandomApply([v2.Normalize([0.5], [0.2])])]),
+        torch.nn.Sequential(kornia.augmentation.Normalize([0.5], [0.2])),
+    ],
+    ids=["v1", "v2", "kornia"],
+)
+def test_make_augmentation_that_normalises_is_refused(augment):
+    """The images are standardised afterwards, which would be twice."""
+    with pytest.raises(ValueError, match="(?s)augment=.*Normalize.*leave it out"):
+        make_augmentation(augment, is_image=True)
+    make_augmentation(augment, is_image=False)  # that is of vectors, not ours to judge
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_strength_of_one_changes_nothing(flip):
+    images = noise(5, 2, 9, 12)
+    augment = RandomAffine(horizontal_flip=flip, vertical_flip=flip)
+    expected = augment(images)
+    torch.manual_seed(0)
+    assert torch.equal(augment(images, torch.ones(5)), expected)
+
+
+def test_strength_multiplies_the_ranges_of_each_image():
+    """What an image gets is what an affine with ranges as much larger would draw."""
+    images, strength = noise(4, 1, 10, 13), [1.0, 1.5, 2.0, 4.0]
+    found = RandomAffine()(images, torch.tensor(strength))
+    for i, factor in enumerate(strength):
+        torch.manual_seed(0)
+        larger = RandomAffine(*(factor * r for r in ranges(RandomAffine())))
+        torch.testing.assert_close(found[i], larger(images)[i], atol=1e-5, rtol=0)
+
+
+def test_strength_leaves_sizes_and_contrasts_positive():
+    """However strong: half of an image stays in view, and none becomes its negative."""
+    image, strength = coordinates(41, 41, n=300), torch.full((300,), 50.0)
+    moved = only(scale=0.1)(image, strength)[:, 0, 20]
+    slope = moved[:, 21] - moved[:, 20]  # from pixel to pixel
+    assert slope.min() >= 0.5 - 1e-4
+    assert slope.min() < 0.55
+    lit = only(brightness=0.1)(noise(300, 1, 4, 4), strength).flatten(1)
+    images = noise(300, 1, 4, 4).flatten(1)
+    contrast = (lit[:, 1] - lit[:, 0]) / (images[:, 1] - images[:, 0])
+    assert contrast.min() >= 0.5 - 1e-3
+    assert only(shift=0.1)(image, strength)[:, :, 20, 20].abs().max() <= 20.5 + 1e-3
+
+
+@pytest.mark.usefixtures("at_full_strength")
+def test_strength_does_not_narrow_a_range_that_was_given():
+    """A scale of 0.7 is the caller's own; at full strength the image is 1.7 wide."""
+    for strength in (None, torch.full((1,), 3.0)):
+        moved = only(scale=0.7)(coordinates(41, 41), strength)[0, 0, 20]
+        assert (moved[21] - moved[20]).item() == pytest.approx(1.7, abs=1e-4)

@@ -11,8 +11,10 @@ from sksiamese._base import BaseSiamese
 # For each parameter a value whose effect on the fitted embedding can be measured.
 CHANGES = {
     "augment": None,
+    "augment_minority": 3.0,
     "backbone": "mlp",
     "batch_size": 40,
+    "class_weight": {0: 5.0},
     "classes_per_batch": 3,
     "embedding_dim": 5,
     "image_size": 12,
@@ -24,6 +26,7 @@ CHANGES = {
     "mining": "hard",
     "net_params": {"optimizer": torch.optim.SGD},
     "normalize": False,
+    "pair_budget": "natural",
     "precision": "bfloat16",
     "random_state": 1,
     "trainable": "head",
@@ -32,11 +35,13 @@ CHANGES = {
 }
 # These act elsewhere: tested with what they do, named here so that none is forgotten.
 TESTED_ELSEWHERE = {
+    "cache_dir": "test_file_input.test_fit_on_files_equals_fit_on_their_pixels",
     "callbacks": "test_embedder.test_callbacks_are_copied",
     "device": "test_device, and test_gpu where there is one",
     "early_stopping": "test_embedder.test_early_stopping_restores_the_best_epoch",
     "image_shape": "test_embedder.test_images_and_flattened_rows_...",
     "n_iter_no_change": "test_embedder.test_early_stopping_restores_the_best_epoch",
+    "n_jobs": "test_reading.test_read_files_keeps_order_and_repetitions",
     "verbose": "test_embedder.test_verbose_shows_a_progress_bar_...",
     "warm_start": "test_embedder.test_warm_start_goes_on_...",
     "weights": "test_weights",

@@ -9,7 +9,15 @@ import numpy as np
 import pytest
 import torch
 
-from sksiamese._batches import Batches, ClassBalancedBatches, ResidentData
+from sksiamese._batches import (
+    Batches,
+    BudgetedBatches,
+    ClassBalancedBatches,
+    ResidentData,
+    chunk_length,
+    make_batches,
+    share_batch,
+)
 
 DTYPES = ["u1", "u2", "i8", "f2", "f4", "f8", ">f4", ">f8", ">u2", ">i4", "?"]
 
@@ -233,3 +241,137 @@ def test_batches_of_data_are_taken_anew_in_each_pass():
         (x, labels), (other, _) = batches
         assert x.ravel().tolist() == labels.tolist() == [0, 1, 2, 3]
         assert other.ravel().tolist() == [9, 7]
+
+
+@pytest.mark.parametrize(
+    ("shape", "length"),
+    [((28, 28), 334), ((64, 64, 3), 21), ((224, 224, 3), 8), ((4096, 4096), 1)],
+)
+def test_images_are_embedded_in_chunks_that_fit_the_cache(shape, length):
+    X = np.broadcast_to(np.uint8(0), (2000, *shape))
+    assert chunk_length(ResidentData(X)) == length
+
+
+@pytest.mark.parametrize(
+    ("n_features", "length"), [(3, 512), (784, 384), (100_000, 64)]
+)
+def test_vectors_are_embedded_in_chunks_that_need_no_padding(n_features, length):
+    X = np.broadcast_to(np.float32(0), (2000, n_features))
+    assert chunk_length(ResidentData(X)) == length
+
+
+def budgeted(labels, batch_size, pair_budget, seed=0):
+    return make_batches(
+        np.asarray(labels),
+        batch_size,
+        "auto",
+        pair_budget,
+        random_state=np.random.default_rng(seed),
+    )
+
+
+def positive_pairs(labels):
+    """Pairs of each class, counted one by one."""
+    counts = Counter()
+    for i in range(len(labels)):
+        for j in range(i):
+            counts[labels[i]] += labels[i] == labels[j]
+    return counts
+
+
+def test_natural_batches_are_shuffled_passes():
+    labels = shuffled_labels(5, 43)
+    batches = budgeted(labels, 12, "natural")
+    for _ in range(3):
+        rows = np.concatenate(list(batches))
+        assert sorted(rows.tolist()) == list(range(48))
+
+
+def test_natural_batches_have_pairs_as_often_as_the_data():
+    labels = shuffled_labels(100, 300)
+    batches = budgeted(labels, 40, "natural")
+    found = sum(
+        (positive_pairs(labels[r].tolist()) for _ in range(10) for r in batches),
+        Counter(),
+    )
+    # 100 * 99 pairs of one class, 300 * 299 of the other.
+    assert found[0] / found[1] == pytest.approx(99 * 100 / (299 * 300), rel=0.1)
+
+
+@pytest.mark.parametrize("n", [5, 13, 25])
+@pytest.mark.parametrize("pair_budget", ["natural", {0: 1.0, 1: 5.0}])
+def test_budgeted_batches_use_rows_up_before_repeating(pair_budget, n):
+    labels = np.arange(n) % 2
+    batches = budgeted(labels, 8, pair_budget)
+    rows = [r.tolist() for _ in range(8) for r in batches]
+    assert all(len(set(part)) == len(part) for part in rows)
+    parts = [range(n)] if pair_budget == "natural" else [range(0, n, 2), range(1, n, 2)]
+    for part in parts:
+        cards = [row for batch in rows for row in batch if row in part]
+        for chunk in chunks(cards, len(part)):
+            assert sorted(chunk) == list(part)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "batch_size"),
+    [([1, 1], 128), ([1, 4], 128), ([1, 20], 128), ([3, 1, 9, 2], 200), ([1] * 7, 64)],
+)
+def test_budgeted_batches_have_pairs_in_the_proportions_given(numbers, batch_size):
+    labels = shuffled_labels(*[300] * len(numbers))
+    budget = dict(enumerate(map(float, numbers)))
+    for rows in budgeted(labels, batch_size, budget):
+        images = Counter(labels[rows].tolist())
+        assert sum(images.values()) == batch_size
+        pairs = positive_pairs(labels[rows].tolist())
+        scale = sum(pairs.values()) / sum(numbers)
+        for c, number in enumerate(numbers):
+            # As near as whole images come: one image is k - 1 pairs.
+            assert abs(pairs[c] - number * scale) <= images[c]
+
+
+def test_budgeted_batches_of_equal_numbers_are_balanced():
+    labels = shuffled_labels(50, 70, 90, 40)
+    for rows in budgeted(labels, 32, dict.fromkeys(range(4), 3.0)):
+        assert Counter(labels[rows].tolist()) == dict.fromkeys(range(4), 8)
+
+
+def test_budgeted_batches_hold_all_of_a_class_smaller_than_its_share():
+    labels = shuffled_labels(5, 400)
+    for rows in budgeted(labels, 32, {0: 1.0, 1: 1.0}):
+        assert Counter(labels[rows].tolist()) == {0: 5, 1: 16}
+
+
+@pytest.mark.parametrize("pair_budget", ["natural", {0: 1.0, 1: 5.0}])
+def test_budgeted_batches_equal_seeds_give_equal_rows(pair_budget):
+    labels = shuffled_labels(20, 30)
+    first, again, other = (
+        [r.tolist() for r in budgeted(labels, 12, pair_budget, seed)]
+        for seed in (0, 0, 1)
+    )
+    assert first == again != other
+
+
+@pytest.mark.parametrize("pair_budget", ["natural", {0: 1.0, 1: 5.0}])
+@pytest.mark.parametrize("batch_size", [8, 1000])
+def test_budgeted_batches_of_a_pass_are_as_many_as_its_rows_fill(
+    pair_budget, batch_size
+):
+    batches = budgeted(shuffled_labels(20, 31), batch_size, pair_budget)
+    assert isinstance(batches, BudgetedBatches)
+    rows = list(batches)
+    assert len(rows) == len(batches) == math.ceil(51 / len(rows[0]))
+
+
+@pytest.mark.parametrize("batch_size", [4, 9, 50, 128])
+def test_share_batch_is_the_best_of_all_divisions(batch_size):
+    """Among all ways to divide a batch between two classes."""
+    for ratio in (1.0, 2.5, 7.0, 40.0):
+        first, second = share_batch(batch_size, np.array([1.0, ratio])).tolist()
+        assert first + second == batch_size
+
+        def gap(k, ratio=ratio):
+            exact = (batch_size - k) * (batch_size - k - 1) - ratio * k * (k - 1)
+            return abs(exact)
+
+        best = min(range(1, batch_size), key=gap)
+        assert abs(first - best) <= 1

@@ -6,9 +6,11 @@ import torch
 from PIL import Image
 from torch import nn
 from torchvision import models
+from torchvision.transforms import v2
 
 from sksiamese import SiameseEmbedder
 from sksiamese._build import make_module
+from sksiamese.augment import RandomAffine
 from sksiamese.losses import ContrastiveLoss
 
 # The smallest of torchvision's models.
@@ -248,3 +250,74 @@ def test_pretrained_network_sees_grey_images_as_rgb(weights):
         module = build(X, backbone=NAME, weights=weights)[0].eval()
         z.append(module(torch.from_numpy(X)))
     torch.testing.assert_close(*z)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "white", "largest"),
+    [
+        (np.uint8, 255, 1),
+        (np.uint16, 65535, 1),
+        (np.dtype(">u2"), 65535, 1),
+        (np.int16, 700, 700),
+        (np.float64, 1, 1),
+        (np.float32, 40, 40),
+        (bool, 1, 1),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("shape", [(6, 5), (6, 5, 3)])
+def test_callable_sees_unsigned_images_over_their_largest_value(
+    shape, dtype, white, largest
+):
+    seen = []
+    X = draw((4, *shape), dtype, white)
+    module = build(X, augment=lambda x: seen.append(x) or x)[0].train()
+    native = X.astype(X.dtype.newbyteorder("="))
+    module(torch.from_numpy(native), torch.zeros(4).long())
+    images = X.reshape(4, 6, 5, -1).transpose(0, 3, 1, 2).astype(np.float64)
+    np.testing.assert_allclose(seen[0], images * largest / white, rtol=1e-6)
+    assert seen[0].dtype == torch.float32
+
+
+@pytest.mark.parametrize("augment", [RandomAffine(), "strong", "auto"], ids=repr)
+def test_affine_sees_standardised_images(augment):
+    module = build(draw((4, 6, 5)), augment=augment)[0]
+    assert isinstance(module.augmentation, RandomAffine)
+    assert module.raw is None
+
+
+def test_callable_sees_standardised_vectors():
+    seen = []
+    X = draw((5, 9))
+    module = build(X, augment=lambda x: seen.append(x) or x)[0].train()
+    module(torch.from_numpy(X))
+    torch.testing.assert_close(seen[0], module.preprocess(torch.from_numpy(X)))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_torchvision_transform_is_called_image_by_image(dtype):
+    shapes = []
+
+    class Noting(v2.Transform):
+        def transform(self, inpt, params):
+            shapes.append(tuple(inpt.shape))
+            return inpt
+
+    X = draw((4, 6, 5), dtype, 1)
+    build(X, augment=Noting())[0].train()(torch.from_numpy(X))
+    assert shapes == [(1, 6, 5)] * 4
+
+
+def test_pretrained_network_gives_callable_rgb_in_image_unit(weights):
+    seen = []
+    X = draw((3, 28, 28))
+    module, _, _ = build(
+        X, backbone=NAME, weights=weights, augment=lambda x: seen.append(x) or x
+    )
+    spoken = module.preprocess(torch.from_numpy(X))
+    module.train()(torch.from_numpy(X))
+    expected = torch.from_numpy(X)[:, None].expand(-1, 3, -1, -1) / 255
+    torch.testing.assert_close(seen[0], expected)
+    given = torch.tensor(MEAN), torch.tensor(STD)
+    mean, std = (v.float().view(-1, 1, 1) for v in given)
+    torch.testing.assert_close(spoken, (expected - mean) / std, atol=1e-5, rtol=0)

@@ -8,7 +8,7 @@ from scipy.special import softmax
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import accuracy_score, log_loss
+from sklearn.metrics import log_loss
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.svm import SVC, LinearSVC
 from skorch.callbacks import Callback
@@ -130,46 +130,6 @@ def test_knn_equals_scikit_learns_on_the_embeddings(digits):
     np.testing.assert_array_equal(clf.predict(X_new), knn.predict(clf.transform(X_new)))
 
 
-@pytest.mark.parametrize(
-    ("classifier", "least"),
-    [("prototype", 0.4), ("knn", 0.2), (LogisticRegression(), 0)],
-)
-def test_enroll_adds_new_classes_without_training(digits, classifier, least):
-    X, y, X_new, y_new = digits
-    seen = y < 8
-    clf = fast(max_epochs=15, classifier=classifier).fit(X[seen], y[seen])
-    before = clf.transform(X_new)
-    support = np.concatenate([np.flatnonzero(y == c)[:15] for c in (8, 9)])
-    assert clf.enroll(X[support], y[support]) is clf
-    np.testing.assert_array_equal(clf.transform(X_new), before)
-    np.testing.assert_array_equal(clf.classes_, np.arange(10))
-    assert clf.predict_proba(X_new).shape == (len(X_new), 10)
-    new = y_new >= 8
-    assert accuracy_score(y_new[~new], clf.predict(X_new[~new])) > 0.9
-    # Chance is 1 in 10 for classes that the network never saw; a linear model fitted
-    # to 675 images of the known ones and 30 of these finds few.
-    assert accuracy_score(y_new[new], clf.predict(X_new[new])) > least
-
-
-def test_enroll_of_known_classes_moves_prototypes_to_the_mean_of_all(digits):
-    X, y, X_new, y_new = digits
-    clf = fast().fit(X, y)
-    clf.enroll(X_new, y_new)
-    Z, labels = clf.transform(np.concatenate([X, X_new])), np.concatenate([y, y_new])
-    expected = [Z[labels == c].mean(axis=0) for c in clf.classes_]
-    np.testing.assert_allclose(clf.prototypes_, expected, atol=1e-6)
-
-
-def test_enroll_takes_one_image_of_one_class(digits):
-    X, y, _, _ = digits
-    clf = fast().fit(X[y < 9], y[y < 9])
-    nine = X[y == 9]
-    clf.enroll(nine[:1], [9])
-    Z = clf.transform(nine[:1])
-    np.testing.assert_allclose(clf.prototypes_[9:], Z, atol=1e-6)
-    assert clf.predict(nine[:1]) == [9]
-
-
 def test_class_with_one_image_has_a_prototype(digits):
     X, y, _, _ = digits
     keep = (y != 4) | (np.cumsum(y == 4) == 1)
@@ -200,32 +160,6 @@ def test_labels_of_any_kind_come_back(digits, labels):
     assert clf.score(X_new[few_new], labels[y_new[few_new]]) > 0.95
 
 
-def test_partial_fit_learns_from_chunks(digits):
-    X, y, X_new, y_new = digits
-    clf = fast()
-    for _ in range(5):
-        for start in range(0, len(X), 300):
-            clf.partial_fit(X[start : start + 300], y[start : start + 300])
-    assert clf.score(X_new, y_new) > 0.9
-
-
-def test_partial_fit_with_classes_announced(digits):
-    X, y, X_new, _ = digits
-    few = y < 5
-    clf = fast().partial_fit(X[few], y[few], classes=np.arange(10))
-    np.testing.assert_array_equal(clf.classes_, np.arange(10))
-    assert clf.predict(X_new).max() < 5
-    proba = clf.predict_proba(X_new)
-    assert np.isfinite(proba).all()
-    assert (proba[:, 5:] == 0).all()
-    clf.partial_fit(X[~few], y[~few])
-    assert set(clf.predict(X_new)) > {7}
-    with pytest.raises(ValueError, match=r"labels \[77\].*enroll"):
-        clf.partial_fit(X, np.where(y == 3, 77, y))
-    with pytest.raises(ValueError, match="differs from the classes"):
-        clf.partial_fit(X, y, classes=[1, 2])
-
-
 def test_groups_keep_held_out_images_apart(digits):
     """Every group appears on one side only, shown by a leak that would be obvious."""
     X, y, _, _ = digits
@@ -242,23 +176,6 @@ def test_groups_keep_held_out_images_apart(digits):
     clf.fit(X, y, groups=groups)
     assert len(seen["held_out"]) >= 60
     assert not set(groups[seen["train"]]) & set(groups[seen["held_out"]])
-
-
-def test_more_neighbours_than_images_is_an_error(digits):
-    X, y, _, _ = digits
-    with pytest.raises(ValueError, match="n_neighbors=50.*smaller"):
-        fast(classifier="knn", n_neighbors=50).fit(X[:40], y[:40] % 2)
-
-
-def test_more_neighbours_than_training_images_is_refused_before_training(digits):
-    """Of 40 images four are held out, and the head is judged on those."""
-    X, labels = digits[0][:40], np.arange(40) % 2
-
-    def fail(batch):
-        raise AssertionError("trained")
-
-    with pytest.raises(ValueError, match="n_neighbors=38, but only 36"):
-        fast(classifier="knn", n_neighbors=38, augment=fail).fit(X, labels)
 
 
 def test_randomised_head_is_seeded(digits):
@@ -291,13 +208,3 @@ def test_labels_of_pandas_and_torch_are_taken(digits):
     assert set(clf.predict(X_new)) <= set("abcdefghij")
     tensors = fast().fit(torch.from_numpy(X.copy()), torch.from_numpy(y.copy()))
     assert tensors.score(X_new, y_new) > 0.9
-
-
-def test_chunk_smaller_than_the_number_of_neighbours_is_learned(digits):
-    X, y, X_new, _ = digits
-    clf = fast(classifier="knn").partial_fit(X, y)
-    pair = np.flatnonzero(y == 1)[:2], np.flatnonzero(y == 2)[:2]
-    chunk = np.concatenate(pair)
-    clf.partial_fit(X[chunk], y[chunk])
-    assert len(clf.classes_) == 10
-    assert np.isfinite(clf.predict_proba(X_new)).all()

@@ -15,7 +15,6 @@ from sklearn.svm import SVC, OneClassSVM
 from sksiamese._decision import (
     PrototypeHead,
     RefittedHead,
-    fit_temperature,
     make_head,
 )
 
@@ -38,19 +37,6 @@ def logits_by_loop(head, Z):
             best[label] = max(best[label], -(math.dist(z, prototype) ** 2))
         rows.append([best[label] for label in head.classes_])
     return np.array(rows)
-
-
-def cross_entropy_by_loop(logits, codes, temperature):
-    """Platt's smoothed targets, one sample at a time."""
-    n, n_classes = logits.shape
-    total = 0.0
-    for row, code in zip(logits / temperature, codes, strict=True):
-        log_norm = row.max() + math.log(sum(math.exp(v - row.max()) for v in row))
-        for c, value in enumerate(row):
-            other = 1 / (n + 2) / (n_classes - 1)
-            target = (n + 1) / (n + 2) if c == code else other
-            total -= target * (value - log_norm)
-    return total / n
 
 
 def test_prototypes_are_class_means():
@@ -227,41 +213,18 @@ def test_make_head_passes_parameters():
     assert make_head(own, **options).classifier is own
 
 
-@pytest.mark.parametrize("seed", range(4))
-@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e4])
-def test_temperature_is_the_best_of_a_grid(scale, seed):
-    rng = np.random.default_rng(seed)
-    codes = rng.integers(0, 3, 40)
-    logits = scale * (rng.normal(size=(40, 3)) + np.eye(3)[codes])
-    found = fit_temperature(logits, codes)
-    grid = scale * np.geomspace(0.05, 50, 200)
-    best = min(cross_entropy_by_loop(logits, codes, t) for t in grid)
-    assert cross_entropy_by_loop(logits, codes, found) <= best + 1e-9
+@pytest.mark.parametrize("n_prototypes", [1, 3])
+def test_head_counts_what_it_learned(n_prototypes):
+    Z, y = labelled()
+    expected = [np.sum(y == name) for name in NAMES]
+    for head in (PrototypeHead(n_prototypes, 0), RefittedHead(GaussianNB())):
+        head.partial_fit(Z[:30], y[:30]).partial_fit(Z[30:], y[30:])
+        assert head.counts().tolist() == expected
+    assert head.assumed_priors() == pytest.approx(np.divide(expected, 60))
 
 
-@pytest.mark.parametrize("temperature", [0.2, 1.0, 30.0])
-def test_temperature_of_simulated_labels_is_recovered(temperature):
-    rng = np.random.default_rng(0)
-    true = 2 * rng.normal(size=(20_000, 3))
-    gumbel = rng.gumbel(size=true.shape)  # argmax draws from the softmax
-    found = fit_temperature(temperature * true, (true + gumbel).argmax(axis=1))
-    assert found == pytest.approx(temperature, rel=0.05)
-
-
-@pytest.mark.parametrize("n", [1, 10, 1000])
-def test_temperature_of_separated_samples_leaves_platts_doubt(n):
-    codes = np.arange(n) % 2
-    found = fit_temperature(7 * np.eye(2)[codes], codes)
-    # sigmoid(7 / T) = (n + 1) / (n + 2)
-    assert found == pytest.approx(7 / math.log(n + 1), rel=1e-3)
-
-
-@pytest.mark.parametrize("logits", [np.zeros((5, 3)), np.arange(5.0)[:, None]], ids=len)
-def test_temperature_without_spread_is_one(logits):
-    assert fit_temperature(logits, np.zeros(5, dtype=int)) == 1.0
-
-
-def test_temperature_of_misleading_logits_is_large_and_finite():
-    codes = np.arange(20) % 2
-    found = fit_temperature(np.eye(2)[1 - codes], codes)
-    assert 100 < found < math.inf
+@pytest.mark.parametrize("n_prototypes", [1, 3])
+def test_prototypes_assume_equal_frequencies(n_prototypes):
+    Z, y = labelled()
+    head = PrototypeHead(n_prototypes, 0).partial_fit(Z[y != "dog"], y[y != "dog"])
+    assert head.assumed_priors().tolist() == [0.5, 0.5]

@@ -1,7 +1,9 @@
 """SiameseEmbedder: embeddings, pairs, training."""
 
+import pickle
 import warnings
 
+import kornia.augmentation
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.neighbors import KNeighborsClassifier
 from skorch.callbacks import Callback, Checkpoint, EarlyStopping
+from torchvision.transforms import v2
 
 from sksiamese import SiameseEmbedder
 from sksiamese.losses import ContrastiveLoss
@@ -58,38 +61,6 @@ def test_images_and_flattened_rows_give_the_same_embedding(digits):
     np.testing.assert_array_equal(
         images.transform(X_new), rows.transform(X_new.reshape(len(X_new), -1))
     )
-
-
-def test_pair_distance_is_the_euclidean_distance_of_embeddings(digits):
-    X, y, _, _ = digits
-    embedder = fast().fit(X, y)
-    Z = embedder.transform(X[:20]).astype(float)
-    expected = [np.sqrt(((Z[i] - Z[i + 10]) ** 2).sum()) for i in range(10)]
-    as_tuple = embedder.pair_distance((X[:10], X[10:20]))
-    as_array = embedder.pair_distance(np.stack([X[:10], X[10:20]], axis=1))
-    np.testing.assert_allclose(as_tuple, expected, rtol=1e-5)
-    np.testing.assert_array_equal(as_tuple, as_array)
-    np.testing.assert_array_equal(embedder.pair_score((X[:10], X[10:20])), -as_tuple)
-
-
-@pytest.mark.parametrize("loss", ["logistic", "logistic_distance"])
-def test_pair_proba_tells_pairs_apart(digits, loss):
-    X, y, X_new, y_new = digits
-    embedder = fast(loss=loss, max_epochs=10).fit(X, y)
-    start = embedder.net_.criterion_.__class__(64, embedder.net_.criterion_.on)
-    assert not torch.equal(embedder.net_.criterion_.weight, start.weight)  # it trained
-    half = len(X_new) // 2
-    proba = embedder.pair_proba((X_new[:half], X_new[half : 2 * half]))
-    same = y_new[:half] == y_new[half : 2 * half]
-    assert proba.min() >= 0
-    assert proba.max() <= 1
-    assert proba[same].mean() > 0.7
-    assert proba[~same].mean() < 0.3
-
-
-def test_pair_proba_is_absent_without_a_learned_head(digits):
-    assert not hasattr(SiameseEmbedder(), "pair_proba")
-    assert hasattr(SiameseEmbedder(loss="logistic"), "pair_proba")
 
 
 @pytest.mark.parametrize(
@@ -425,7 +396,8 @@ def test_warm_start_after_other_images_holds_none_out(digits, between):
 
 def test_augment_module_is_copied(digits):
     X, y, _, _ = digits
-    augment = torch.nn.BatchNorm2d(1)
+    augment = torch.nn.Conv2d(1, 1, 1, bias=False)
+    augment.weight.data.fill_(1)
     before = augment.weight.detach().clone()
     embedder = fast(augment=augment).fit(X, y)
     assert torch.equal(augment.weight, before)
@@ -452,3 +424,29 @@ def test_checkpoints_of_skorch_find_their_scores(digits, tmp_path):
     checkpoint = Checkpoint("valid_score_best", dirname=tmp_path)
     fast(callbacks=[checkpoint]).fit(X, y)
     assert (tmp_path / "params.pt").exists()
+
+
+@pytest.mark.parametrize(
+    "augment",
+    [
+        v2.Compose([v2.RandomAffine(8, (0.06, 0.06)), v2.ColorJitter(0.1, 0.1)]),
+        kornia.augmentation.RandomAffine(8.0, (0.06, 0.06)),
+        "light",
+        "strong",
+    ],
+    ids=lambda a: a if isinstance(a, str) else type(a).__name__,
+)
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_augment_of_any_kind_trains_and_repeats(digits, augment, dtype):
+    X, y, X_new, y_new = digits
+    if dtype == np.uint8:
+        X, X_new = 15 * X, 15 * X_new
+    else:  # as raw as they come, for which both expect values between 0 and 1
+        X, X_new = (images.astype(dtype) / 16 for images in (X, X_new))
+    before = repr(augment)
+    embedders = [fast(augment=augment, max_epochs=5).fit(X, y) for _ in range(2)]
+    Z = [embedder.transform(X_new) for embedder in embedders]
+    np.testing.assert_array_equal(*Z)
+    assert pair_roc_auc(Z[0], y_new) > 0.93
+    assert repr(augment) == before
+    pickle.loads(pickle.dumps(embedders[0])).partial_fit(X[:200], y[:200])

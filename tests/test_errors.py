@@ -80,6 +80,27 @@ def test_fit_on_bad_data(data, labels, message):
         ({"image_shape": (8, 0)}, "image_shape must be"),
         ({"image_size": (8,)}, "image_size must be"),
         ({"early_stopping": True}, "early_stopping=True.*raise"),
+        ({"augment_minority": 2.0, "augment": None}, "augment_minority=2.0.*None.*use"),
+        (
+            {"augment_minority": 2.0, "augment": torch.clone},
+            "augment_minority=2.0.*use",
+        ),
+        (
+            {"pair_budget": "natural", "classes_per_batch": 2},
+            "classes_per_batch=2.*'auto'",
+        ),
+        ({"pair_budget": {0: 1.0}}, r"pair_budget names.*\[1\]: name every class"),
+        ({"pair_budget": {0: 1.0, 1: 0.0}}, r"pair_budget\[1\] is 0.0.*> 0"),
+        ({"pair_budget": {0: 1.0, 1: "b"}}, r"pair_budget\[1\] is 'b'.*> 0"),
+        ({"pair_budget": {0: 1.0, 1: 1e9}}, "fewer than two images.*raise batch_size"),
+        ({"class_weight": {0: 1.0, 2: 3.0}}, r"class_weight names other.*\[1\]: name"),
+        ({"class_weight": {0: -1.0}}, r"class_weight\[0\] is -1.0.*> 0"),
+        ({"class_weight": "balanced", "loss": "triplet"}, "class_weight=.*TripletLoss"),
+        ({"class_weight": {0: 2.0}, "loss": Unreduced()}, "class_weight=.*Unreduced"),
+        ({"priors": [0.5, 0.4]}, "priors=.*add up to 1"),
+        ({"priors": [1.0, 0.0]}, "priors=.*greater than 0"),
+        ({"priors": [0.2, 0.3, 0.5]}, r"priors has shape \(3,\).*\[0, 1\]"),
+        ({"priors": {0: 1.0}}, r"priors=.*lacks the classes \[1\].*name every class"),
     ],
 )
 def test_fit_with_bad_parameters(params, message):
@@ -90,15 +111,19 @@ def test_fit_with_bad_parameters(params, message):
 
 BAD_VALUES = {
     "augment": "sometimes",
+    "augment_minority": 0.5,
     "backbone": 3,
     "batch_size": 0,
     "callbacks": "print",
+    "class_weight": "heavy",
     "classes_per_batch": 1,
     "device": 0,
     "early_stopping": "yes",
     "embedding_dim": 0,
     "image_shape": 64,
     "image_size": 0,
+    "cache_dir": 3,
+    "n_jobs": 1.5,
     "loss": "hinge",
     "lr": 0,
     "lr_schedule": "steps",
@@ -108,6 +133,7 @@ BAD_VALUES = {
     "n_iter_no_change": 0,
     "net_params": [1],
     "normalize": "l2",
+    "pair_budget": "rare",
     "precision": "float16",
     "random_state": "zero",
     "trainable": 0,
@@ -119,6 +145,7 @@ BAD_VALUES = {
     "classifier": "tree",
     "n_neighbors": 0,
     "n_prototypes": 0,
+    "priors": "uniform",
 }
 
 
@@ -133,6 +160,24 @@ def test_parameter_out_of_range_is_named(name, value):
         fast().set_params(**{name: value}).fit(X, Y)
     with pytest.raises(InvalidParameterError, match=f"The '{name}' parameter of"):
         fast().set_params(**{name: value}).partial_fit(X, Y)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "default"),
+    [
+        ("augment_minority", 2.0, "1.0"),
+        ("class_weight", "balanced", "None or a dict"),
+        ("class_weight", {0: 2.0}, "None, or give priors"),
+        ("priors", "train", "None or a dict"),
+    ],
+)
+@pytest.mark.parametrize("fitted_before", [False, True])
+def test_partial_fit_refuses_what_needs_all_counts(name, value, default, fitted_before):
+    clf = fast()
+    if fitted_before:
+        clf.fit(X, Y)
+    with pytest.raises(ValueError, match=f"{name}={value!r} needs.*to {default}"):
+        clf.set_params(**{name: value}).partial_fit(X, Y)
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)

@@ -72,11 +72,19 @@ class NoWaiting(Callback):
         torch.cuda.set_sync_debug_mode("default")
 
 
-@pytest.mark.parametrize("loss", LOSSES)
-def test_gpu_step_does_not_wait_for_the_device(digits, loss):
+@pytest.mark.parametrize(
+    "params",
+    [
+        *({"loss": loss} for loss in LOSSES),
+        {"augment_minority": 3.0, "class_weight": "balanced"},
+        {"pair_budget": "natural"},
+    ],
+    ids=str,
+)
+def test_gpu_step_does_not_wait_for_the_device(digits, params):
     X, y, _, _ = digits
     embedder = SiameseEmbedder(
-        loss=loss,
+        **params,
         max_epochs=2,
         device="cuda",
         random_state=0,

@@ -67,12 +67,21 @@ def mean(values):
     return sum(values) / len(values) if values else 0.0
 
 
+def pull_by_hand(loss, distance):
+    return distance**2 * min(1, distance / loss.margin) ** loss.gamma
+
+
+def push_by_hand(loss, distance):
+    gap = max(0, loss.margin - distance)
+    return gap**2 * (gap / loss.margin) ** loss.gamma
+
+
 def pair_loss_by_loop(loss, d, chosen):
     positives = [d[a][p] for a, (same, _) in enumerate(chosen) for p in same]
     negatives = [d[a][j] for a, (_, other) in enumerate(chosen) for j in other]
     if isinstance(loss, ContrastiveLoss):
-        push = mean(max(0, loss.margin - x) ** 2 for x in negatives)
-        return mean(x**2 for x in positives) + push
+        push = mean(push_by_hand(loss, x) for x in negatives)
+        return mean(pull_by_hand(loss, x) for x in positives) + push
     bias = loss.bias.item()
     push = mean(math.log1p(math.exp(bias - x)) for x in negatives)
     return mean(math.log1p(math.exp(x - bias)) for x in positives) + push
@@ -178,7 +187,8 @@ def test_loss_of_degenerate_batch_is_finite(name, mining, case, dtype):
 
 
 NOTHING_TO_LEARN = [(*every, "one_sample") for every in EVERY]
-NOTHING_TO_LEARN += [("contrastive", mining, "separated") for mining in MINING]
+for name in ("contrastive", "focal_contrastive"):
+    NOTHING_TO_LEARN += [(name, mining, "separated") for mining in MINING]
 for case in ("one_class", "all_different", "separated"):
     NOTHING_TO_LEARN += [("triplet", mining, case) for mining in MINING]
 NOTHING_TO_LEARN += [("supervised_contrastive", "all", "all_different")]
@@ -274,7 +284,7 @@ def test_logistic_unknown_input_names_parameter():
         LogisticLoss(2, on="cosine")
 
 
-@pytest.mark.parametrize("name", ["contrastive", "triplet"])
+@pytest.mark.parametrize("name", ["contrastive", "focal_contrastive", "triplet"])
 def test_make_loss_named_passes_margin_and_mining(name):
     loss = make_loss(name, embedding_dim=3, margin=0.3, mining="hard")
     assert (loss.margin, loss.mining) == (0.3, "hard")
@@ -297,3 +307,115 @@ def test_make_loss_module_is_copied():
 def test_make_loss_mining_that_does_not_apply_names_parameter(loss):
     with pytest.raises(ValueError, match="mining='hard' does not apply.*mining='auto'"):
         make_loss(loss, embedding_dim=3, mining="hard")
+
+
+def weighted_by_loop(loss, embeddings, labels):
+    """Every ordered pair, weighed by the mean weight of its two members."""
+    sums = {True: [0.0, 0.0], False: [0.0, 0.0]}
+    chosen = [
+        neighbours(
+            [(a - b).norm().item() for b in embeddings], labels.tolist(), i, loss.mining
+        )
+        for i, a in enumerate(embeddings)
+    ]
+    for i, (positives, negatives) in enumerate(chosen):
+        for j in positives + negatives:
+            same = bool(labels[i] == labels[j])
+            distance = (embeddings[i] - embeddings[j]).norm().item()
+            cost = (pull_by_hand if same else push_by_hand)(loss, distance)
+            weight = loss.class_weight[labels[[i, j]]].mean().item()
+            sums[same][0] += weight * cost
+            sums[same][1] += weight
+    return sum(total / weight for total, weight in sums.values() if weight)
+
+
+WEIGHTS = torch.tensor([0.3, 5.0, 1.0, 2.0], dtype=torch.float64)
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0])
+@pytest.mark.parametrize("mining", MINING)
+def test_contrastive_with_class_weights_matches_loop(mining, gamma):
+    loss = ContrastiveLoss(1.5, mining, gamma, WEIGHTS)
+    for seed in range(3):
+        embeddings = random_batch(seed)
+        expected = weighted_by_loop(loss, embeddings, LABELS)
+        assert loss(embeddings, LABELS).item() == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.3, 2.0])
+@pytest.mark.parametrize("mining", MINING)
+def test_contrastive_of_equal_class_weights_is_the_plain_loss(mining, gamma):
+    plain = ContrastiveLoss(1.5, mining, gamma)
+    weighted = ContrastiveLoss(1.5, mining, gamma, torch.full((4,), 7.0))
+    batch = random_batch(), LABELS
+    torch.testing.assert_close(weighted(*batch), plain(*batch))
+
+
+@pytest.mark.parametrize("factor", [1e-9, 1e9])
+def test_contrastive_class_weights_matter_by_their_proportions(factor):
+    batch = random_batch(), LABELS
+    losses = [
+        ContrastiveLoss(class_weight=w)(*batch) for w in (WEIGHTS, factor * WEIGHTS)
+    ]
+    torch.testing.assert_close(*losses)
+
+
+def test_contrastive_without_gamma_is_the_plain_loss_to_the_bit():
+    embeddings = random_batch().float().requires_grad_()
+    gradients = []
+    for loss in (ContrastiveLoss(1.5, gamma=0.0), ContrastiveLoss(1.5)):
+        value = loss(embeddings, LABELS)
+        gradients.append(torch.autograd.grad(value, embeddings)[0])
+    distances = (embeddings[:, None] - embeddings).norm(dim=2)
+    assert torch.equal(*gradients)
+    same = LABELS[:, None] == LABELS
+    own = torch.eye(10, dtype=torch.bool)
+    push = (1.5 - distances[~same]).relu().square().mean()
+    expected = distances[same & ~own].square().mean() + push
+    torch.testing.assert_close(value, expected)
+
+
+@pytest.mark.parametrize("gamma", [0.3, 1.0, 2.0])
+@pytest.mark.parametrize("mining", MINING)
+def test_contrastive_focal_weighted_gradient_matches_finite_differences(mining, gamma):
+    loss = ContrastiveLoss(1.5, mining, gamma, WEIGHTS)
+    embeddings = random_batch(n=6).requires_grad_()
+    assert torch.autograd.gradcheck(lambda z: loss(z, LABELS[:6]), (embeddings,))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("case", DEGENERATE)
+@pytest.mark.parametrize("gamma", [0.0, 0.3, 2.0])
+@pytest.mark.parametrize("mining", MINING)
+def test_contrastive_focal_weighted_of_degenerate_batch_is_finite(
+    mining, gamma, case, dtype
+):
+    embeddings, labels = DEGENERATE[case]
+    embeddings = embeddings.to(dtype).clone().requires_grad_()
+    value = ContrastiveLoss(1.5, mining, gamma, WEIGHTS)(
+        embeddings, torch.tensor(labels)
+    )
+    value.backward()
+    assert value.dtype == dtype
+    assert 0 <= value.item() < math.inf
+    assert embeddings.grad.isfinite().all()
+
+
+def test_focal_loss_lets_easy_pairs_count_less():
+    """Two positives, one near and one far: the far one gets more of the gradient."""
+    shares = []
+    for gamma in (0.0, 1.0, 2.0):
+        z = torch.tensor([[0.0], [0.1], [5.0], [6.0]], requires_grad=True)
+        ContrastiveLoss(1.5, gamma=gamma)(z, torch.tensor([0, 0, 1, 1])).backward()
+        shares.append((z.grad[0] / z.grad[2]).abs().item())
+    assert shares == pytest.approx([0.1, 0.01, 0.001], rel=1e-3)
+
+
+def test_make_loss_focal_contrastive_is_contrastive_with_gamma_2():
+    loss = make_loss("focal_contrastive", embedding_dim=3, margin=0.7)
+    assert (type(loss), loss.gamma, loss.margin) == (ContrastiveLoss, 2.0, 0.7)
+
+
+def test_contrastive_negative_gamma_names_parameter():
+    with pytest.raises(ValueError, match="gamma must be 0 or more, got -1"):
+        ContrastiveLoss(gamma=-1)

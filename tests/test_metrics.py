@@ -95,6 +95,21 @@ def test_calibration_error_matches_loop(n_classes, n_bins):
     assert found == pytest.approx(expected)
 
 
+def test_calibration_error_of_weights_is_that_of_repeated_samples():
+    rng = np.random.default_rng(0)
+    proba, codes = rng.dirichlet(np.ones(3), 40), rng.integers(0, 3, 40)
+    times = rng.integers(0, 4, 40)
+    found = expected_calibration_error(codes, proba, sample_weight=times / 7)
+    repeated = np.repeat(codes, times), np.repeat(proba, times, axis=0)
+    expected = expected_calibration_error(*repeated, classes=range(3))
+    assert found == pytest.approx(expected)
+
+
+def test_calibration_error_weights_of_another_length_raise():
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        expected_calibration_error([0, 1], np.eye(2), sample_weight=[1.0])
+
+
 def test_calibration_error_certain_prediction_is_in_the_last_bin():
     """Wrong at 1 and right at 0.95: the mean gap of the bin is 0.475."""
     proba = [[1.0, 0.0], [0.95, 0.05]]

@@ -2,9 +2,12 @@
 
 import copy
 
+import kornia.augmentation
 import pytest
 import torch
+import torchvision.transforms as v1
 from torch import nn
+from torchvision.transforms import v2
 
 from sksiamese._module import EmbeddingNet, freeze
 from sksiamese._preprocess import Preprocess
@@ -193,3 +196,130 @@ def test_backbone_sees_standardised_rows():
     rows = torch.arange(12.0).view(4, 3)
     EmbeddingNet(Preprocess([1.0, 2, 3], [2.0, 2, 2]), spy)(rows)
     torch.testing.assert_close(spy.seen, (rows - torch.tensor([1.0, 2, 3])) / 2)
+
+
+def in_image_unit(augmentation, *, per_image=False, **kwargs):
+    """Build a network whose augmentation sees values between 0 and 1."""
+    spy = Spy()
+    return EmbeddingNet(
+        Preprocess([100.0, 128.0, 150.0], [50.0, 60.0, 70.0], **kwargs),
+        spy,
+        augmentation=augmentation,
+        raw=Preprocess([0.0], [255.0], **kwargs),
+        per_image=per_image,
+    ).train(), spy
+
+
+def test_callable_in_image_unit_sees_values_over_the_largest():
+    seen = []
+    net, spy = in_image_unit(lambda x: seen.append(x) or x)
+    net(X)
+    assert seen[0].dtype == torch.float32
+    torch.testing.assert_close(seen[0], X.permute(0, 3, 1, 2) / 255)
+    assert seen[0].min() >= 0
+    assert seen[0].max() <= 1
+    torch.testing.assert_close(spy.seen, net.preprocess(X), atol=1e-5, rtol=0)
+
+
+def test_callable_in_image_unit_is_standardised_afterwards():
+    net, spy = in_image_unit(lambda x: 1 - x)
+    net(X)
+    torch.testing.assert_close(spy.seen, net.preprocess(255 - X), atol=1e-5, rtol=0)
+
+
+def test_callable_in_image_unit_is_not_clamped():
+    net, spy = in_image_unit(lambda x: 3 * x - 1)
+    net(X)
+    mean, std = net.preprocess.mean, 1 / net.preprocess.scale
+    raw = 3 * X.double() - 255
+    expected = ((raw - mean) / std).permute(0, 3, 1, 2).float()
+    torch.testing.assert_close(spy.seen, expected, atol=1e-4, rtol=0)
+
+
+def test_callable_in_image_unit_sees_float32_under_bfloat16():
+    def multiply(x):
+        product = x.flatten(2) @ torch.eye(64) / 3  # bfloat16 under autocast
+        assert product.dtype == torch.float32
+        return 3 * product.view(x.shape)
+
+    net, spy = in_image_unit(multiply)
+    with torch.autocast("cpu", torch.bfloat16):
+        net(X)
+    torch.testing.assert_close(spy.seen, net.preprocess(X), atol=1e-5, rtol=0)
+
+
+def test_callable_in_image_unit_sees_resized_rgb():
+    seen = []
+    grey = X[..., 0]
+    net, _ = in_image_unit(
+        lambda x: seen.append(x) or x, image_size=(5, 7), to_rgb=True
+    )
+    net(grey)
+    assert seen[0].shape == (6, 3, 5, 7)
+    assert torch.equal(seen[0][:, 0], seen[0][:, 2])
+    assert 0 <= seen[0].min() < seen[0].max() <= 1
+
+
+def same_images(n):
+    return X[:1].expand(n, -1, -1, -1)
+
+
+TRANSFORMS = {
+    "v1": v1.Compose([v1.RandomHorizontalFlip(), v1.ColorJitter(0.4, 0.4)]),
+    "v2": v2.Compose([v2.RandomHorizontalFlip(), v2.ColorJitter(0.4, 0.4)]),
+    "kornia": kornia.augmentation.AugmentationSequential(
+        kornia.augmentation.RandomHorizontalFlip(),
+        kornia.augmentation.ColorJitter(0.4, 0.4),
+        data_keys=["input"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TRANSFORMS)
+def test_transforms_of_others_draw_for_each_image(name):
+    net, spy = in_image_unit(TRANSFORMS[name], per_image=name != "kornia")
+    net(same_images(12))
+    for i in range(12):
+        for j in range(i):
+            assert not torch.allclose(spy.seen[i], spy.seen[j], atol=1e-3)
+
+
+@pytest.mark.parametrize("name", TRANSFORMS)
+def test_transforms_of_others_stay_between_black_and_white(name):
+    """They clamp to [0, 1]; of standardised images that would be half of the pixels."""
+    net, spy = in_image_unit(TRANSFORMS[name], per_image=name != "kornia")
+    net(X)
+    black, white = (net.preprocess(torch.full_like(X, v)) for v in (0, 255))
+    assert (spy.seen >= black - 1e-5).all()
+    assert (spy.seen <= white + 1e-5).all()
+    at_a_bound = (spy.seen <= black + 1e-5) | (spy.seen >= white - 1e-5)
+    assert at_a_bound.float().mean() < 0.25
+    assert spy.seen.std(dim=(2, 3)).min() > 0.4
+
+
+@pytest.mark.parametrize(
+    ("augmentation", "message"),
+    [
+        (lambda x: x[..., 1:], "made a batch of shape .* it must keep it"),
+        (lambda x: (255 * x).byte(), "made torch.uint8 out of a torch.float32"),
+        (lambda x: x.numpy(), "made float32 out of|made ndarray out of"),
+        (lambda x: None, "made NoneType out of"),
+    ],
+)
+@pytest.mark.parametrize("per_image", [False, True])
+def test_callable_that_returns_other_things_is_named(augmentation, message, per_image):
+    net, _ = in_image_unit(augmentation, per_image=per_image)
+    with pytest.raises(ValueError, match=f"augment=<function .*{message}"):
+        net(X)
+
+
+def test_strengths_reach_the_augmentation_by_label():
+    seen = []
+    net = EmbeddingNet(
+        Preprocess([128.0], [64.0]),
+        Spy(),
+        augmentation=lambda x, strength: seen.append(strength) or x,
+    ).train()
+    net.strengths = torch.tensor([1.0, 2.5, 4.0])
+    net(X, torch.tensor([2, 0, 0, 1, 2, 1]))
+    assert seen[0].tolist() == [4, 1, 1, 2.5, 4, 2.5]

@@ -12,7 +12,7 @@ from skorch import NeuralNet
 from sksiamese import SiameseEmbedder
 from sksiamese._batches import ResidentData
 from sksiamese._module import EmbeddingNet
-from sksiamese._net import SiameseNet, _chunk_length, make_net
+from sksiamese._net import SiameseNet, make_net
 from sksiamese._preprocess import Preprocess
 from sksiamese.losses import ContrastiveLoss
 
@@ -99,7 +99,9 @@ def test_epoch_reads_values_from_the_device_once(data, monkeypatch):
 def test_prediction_keeps_the_order_of_rows_over_batches(data, monkeypatch):
     net = build(data)
     expected = net.embed(data.X)
-    monkeypatch.setattr("sksiamese._net._CACHED_VALUES", 9 * 6)  # values in nine rows
+    monkeypatch.setattr(
+        "sksiamese._batches._CACHED_VALUES", 9 * 6
+    )  # values in nine rows
     np.testing.assert_allclose(net.embed(data.X), expected, atol=1e-6)
     assert len(net.get_iterator(data)) == 2  # of 64 rows
 
@@ -169,23 +171,6 @@ def test_compiled_network_learns_what_the_plain_one_does(digits):
     np.testing.assert_allclose(found, expected, atol=1e-4)
     restored = pickle.loads(pickle.dumps(compiled))
     np.testing.assert_allclose(restored.transform(X_new), expected, atol=1e-4)
-
-
-@pytest.mark.parametrize(
-    ("shape", "length"),
-    [((28, 28), 334), ((64, 64, 3), 21), ((224, 224, 3), 8), ((4096, 4096), 1)],
-)
-def test_images_are_embedded_in_chunks_that_fit_the_cache(shape, length):
-    X = np.broadcast_to(np.uint8(0), (2000, *shape))
-    assert _chunk_length(ResidentData(X)) == length
-
-
-@pytest.mark.parametrize(
-    ("n_features", "length"), [(3, 512), (784, 384), (100_000, 64)]
-)
-def test_vectors_are_embedded_in_chunks_that_need_no_padding(n_features, length):
-    X = np.broadcast_to(np.float32(0), (2000, n_features))
-    assert _chunk_length(ResidentData(X)) == length
 
 
 def test_prediction_switches_every_part_to_evaluation(data):
