@@ -188,7 +188,10 @@ class BaseSiamese(
 
         groups : array-like of shape (n,) or None, default=None
             Group, such as the patient, of each image. Images held out for validation
-            and calibration then come from groups that do not train.
+            and calibration then come from groups that do not train. With metadata
+            routing enabled, ``cross_validate(clf.set_fit_request(groups=True), X, y,
+            cv=StratifiedGroupKFold(5), params={"groups": groups})`` keeps them apart in
+            the folds and in ``fit``.
 
         Returns
         -------

@@ -98,6 +98,15 @@ def test_download_after_a_truncated_one_succeeds(published, server, tmp_path):
     assert_is(fetch_images(name, data_home=tmp_path), expected)
 
 
+@pytest.fixture
+def ctrl_c():
+    """Let Ctrl-C interrupt, also in a test run that is in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c")
 def test_interrupted_download_leaves_nothing(published, server, tmp_path):
     name, _ = published
 
