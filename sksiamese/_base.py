@@ -242,6 +242,11 @@ class BaseSiamese(
         object
             The estimator.
         """
+        self._train_on_chunk(X, y)
+        return self
+
+    def _train_on_chunk(self, X, y):
+        """Train one pass over a chunk; return its images."""
         first = not hasattr(self, "net_")
         y, labels = check_labels(self, y)
         refuse_counts(self.get_params(deep=False))
@@ -263,7 +268,7 @@ class BaseSiamese(
                 self.net_.partial_fit(data)
             self._record_training()
             self._warn_if_interrupted()
-        return self
+        return X
 
     def transform(self, X):
         """Embed images.

@@ -95,9 +95,10 @@ class SiameseClassifier(ClassifierMixin, HeadMethods, BaseSiamese):
         counts by the mean of its members' weights, of which only the proportions
         matter. ``"balanced"`` weighs a class by the inverse of its training images; a
         dict goes from label to weight, > 0, and is 1 for labels that it leaves out.
-        Batches are balanced already, unless ``pair_budget`` says otherwise. As in
-        scikit-learn, a classifier also decides as if each image were there as often as
-        it weighs, unless its ``priors`` say otherwise.
+        Batches are balanced already, unless ``pair_budget`` says otherwise. A
+        classifier's log-odds shift by the logarithm of the weights too, so that equal
+        weights change nothing, and ``"balanced"`` takes all classes for equally
+        frequent; ``priors`` take the place of that.
 
     image_shape : tuple of int or None, default=None
         ``(height, width)`` or ``(height, width, n_channels)`` of images that come
@@ -112,7 +113,8 @@ class SiameseClassifier(ClassifierMixin, HeadMethods, BaseSiamese):
         Folder in which the pixels of files are kept, decoded, for later calls, other
         estimators and other processes; they are then read from there as they are
         needed. None decodes them in each call, into memory. A file that was changed is
-        decoded again. Delete the folder to free the space.
+        decoded again. Fewer than 32 files are not kept. Delete the folder to free the
+        space.
 
     n_jobs : int or None, default=None
         Threads that decode files, as in scikit-learn; -1 takes all processors.
@@ -129,7 +131,8 @@ class SiameseClassifier(ClassifierMixin, HeadMethods, BaseSiamese):
         and 1 if ``X`` holds ``uint8`` or ``uint16``, raw values otherwise, for they are
         standardised afterwards. So kornia and torchvision.transforms fit, without
         their ``Normalize``; torchvision's are called image by image, as they draw once
-        per call. For feature vectors it sees standardised ones.
+        per call, unless a function of your own hides them. For feature vectors it sees
+        standardised ones.
 
     augment_minority : float, default=1.0
         How much more strongly than the largest class rare ones are augmented, at most:

@@ -231,6 +231,7 @@ class RefittedHead:
         self.classifier_ = classifier.set_params(**unseeded).fit(Z, y)
         self.classes_ = self.classifier_.classes_
         self.embeddings_, self.labels_ = Z, y
+        self._assumed_priors = assumed_priors(self.classifier_, y)
         return self
 
     def check_room(self, n_known):
@@ -289,7 +290,7 @@ class RefittedHead:
         float64 ndarray of shape (n_classes,)
             Frequencies.
         """
-        return assumed_priors(self.classifier_, self.labels_)
+        return self._assumed_priors
 
     def logits(self, Z):
         """Log-odds, up to a common factor, that the classifier gives to each class.

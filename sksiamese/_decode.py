@@ -14,8 +14,8 @@ _FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".dcm", ".dicom")
 _SHORT_GREY, _WIDE_GREY = {"I;16", "I;16L", "I;16B", "I;16N"}, {"I", "F"}
 _GREY = {"1", "L", "LA", "La"} | _SHORT_GREY | _WIDE_GREY
-# A tag of EXIF, and what its values ask for; those above 4 swap height and width.
-_ORIENTATION = 0x0112
+# Tags of EXIF and TIFF. Orientations above 4 swap height and width.
+_ORIENTATION, _PHOTOMETRIC = 0x0112, 262
 _TRANSPOSE = {
     2: "FLIP_LEFT_RIGHT",
     3: "ROTATE_180",
@@ -147,6 +147,7 @@ def is_grey(path):
     from PIL import Image
 
     try:
+        _check_file(path)
         with open(path, "rb") as file:
             if is_dicom(file):
                 return is_grey_dicom(path)
@@ -207,13 +208,25 @@ def _open(file, path, value_range):
         )
     if value_range is None and image.mode not in _SHORT_GREY:
         return image
-    exif = image.getexif()
     if image.mode not in _SHORT_GREY | _WIDE_GREY:
         image = image.convert("L")
+    black, white = value_range or (0, 65535)
+    if image.format == "TIFF" and image.tag_v2.get(_PHOTOMETRIC) == 0:
+        black, white = white, black  # Pillow inverts 8 bits only
     values = np.asarray(image)
-    image = Image.fromarray(_to_eight_bits(values, *(value_range or (0, 65535))))
+    exif = Image.Exif()
+    exif[_ORIENTATION] = _orientation(image)
+    image = Image.fromarray(_to_eight_bits(values, black, white))
     image.info["exif"] = exif.tobytes()
     return image
+
+
+def _orientation(image):
+    """Orientation that EXIF asks for; 1, which is upright, if it cannot be read."""
+    try:
+        return image.getexif().get(_ORIENTATION, 1)
+    except Exception:  # what is no EXIF at all
+        return 1
 
 
 def _to_eight_bits(values, low, high):
@@ -222,8 +235,13 @@ def _to_eight_bits(values, low, high):
         return values
     if not (np.isfinite(values).all() and math.isfinite(high - low)):
         raise ValueError("it holds values that are NaN or infinite")
-    scaled = (values.astype(np.float64) - low) * (_WHITE / (high - low))
-    return np.clip(np.rint(scaled), 0, _WHITE).astype(np.uint8)
+    if values.dtype == np.uint16:  # an eighth of the memory
+        return _to_eight_bits(np.arange(1 << 16), low, high)[values]
+    scaled = values.astype(np.float64)
+    scaled -= low
+    scaled *= _WHITE / (high - low)
+    np.clip(np.rint(scaled, out=scaled), 0, _WHITE, out=scaled)
+    return scaled.astype(np.uint8)
 
 
 def _shrink(image, decoding):
@@ -234,7 +252,8 @@ def _shrink(image, decoding):
     size = decoding.size[::-1]  # width first
     image.draft(mode, (max(size), max(size)))  # JPEG: decode fewer pixels
     image.load()  # TIFF: turned by this, and the tag is gone
-    orientation = image.getexif().get(_ORIENTATION, 1)
+    orientation = _orientation(image)
+    image.info.pop("transparency", None)  # Pillow warns of what is ignored
     if image.mode not in ("L", "RGB"):  # palettes and others cannot be resampled
         image = image.convert("L" if _is_grey(image) else "RGB")
     if image.mode != mode:
@@ -257,6 +276,8 @@ def _resize(image, size, aspect):
     if aspect == "crop":
         scale = min(image.width / size[0], image.height / size[1])
         width, height = size[0] * scale, size[1] * scale
-        left, top = (image.width - width) / 2, (image.height - height) / 2
-        box = (left, top, left + width, top + height)
+        # Rounding must not put the box a trace outside of the image.
+        left, top = max(0, image.width - width) / 2, max(0, image.height - height) / 2
+        right, bottom = left + width, top + height
+        box = left, top, min(right, image.width), min(bottom, image.height)
     return image.resize(size, bilinear, box=box, reducing_gap=3.0)

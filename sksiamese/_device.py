@@ -1,7 +1,9 @@
 """Where and with which random numbers to compute (layer 1: torch only)."""
 
 import contextlib
+import random
 
+import numpy as np
 import torch
 
 
@@ -61,7 +63,7 @@ def has_bfloat16(device):
 
 @contextlib.contextmanager
 def isolated_random_state(seed, device):
-    """Seed PyTorch within a block and leave its generators as they were.
+    """Seed random numbers within a block and leave all generators as they were.
 
     Parameters
     ----------
@@ -92,4 +94,18 @@ def isolated_random_state(seed, device):
         # torch.manual_seed would reseed every other device too.
         for generator in generators:
             generator.manual_seed(seed)
+        with _isolated_global_generators(seed):
+            yield
+
+
+@contextlib.contextmanager
+def _isolated_global_generators(seed):
+    """Seed Python's and NumPy's generators, from which others' transforms draw."""
+    before = random.getstate(), np.random.get_state()  # noqa: NPY002
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002
+    try:
         yield
+    finally:
+        random.setstate(before[0])
+        np.random.set_state(before[1])  # noqa: NPY002

@@ -46,7 +46,7 @@ def read_dicom(path, max_pixels, value_range=None):
     """Read the image of a DICOM file.
 
     Rescale slope and intercept (or the modality table), the window and the photometric
-    interpretation are applied, in this order.
+    interpretation are applied, in this order; padding is black.
 
     Parameters
     ----------
@@ -120,15 +120,27 @@ def _interpret(dataset, value_range):
         return values, 0, np.iinfo(values.dtype).max
     if values.ndim == 3:
         return values, 0, 2**dataset.BitsStored - 1
+    padding = _find_padding(values, dataset)
     values = apply_modality_lut(values, dataset)
     if value_range is not None:
         low, high = value_range
     else:
-        values, low, high = _apply_window(values, dataset)
-    return (values, high, low) if kind == "MONOCHROME1" else (values, low, high)
+        values, low, high = _apply_window(values, dataset, ~padding)
+    if kind == "MONOCHROME1":
+        low, high = high, low
+    return np.where(padding, low, values), low, high
 
 
-def _apply_window(values, dataset):
+def _find_padding(values, dataset):
+    """Mark stored values that stand for "outside of the image", which are black."""
+    first = dataset.get("PixelPaddingValue")
+    if first is None:
+        return np.zeros(values.shape, dtype=bool)
+    last = dataset.get("PixelPaddingRangeLimit", first)
+    return (values >= min(first, last)) & (values <= max(first, last))
+
+
+def _apply_window(values, dataset, inside):
     """Apply the table or the window of the file, the first one if there are several."""
     from pydicom.pixels import apply_voi, apply_windowing
 
@@ -136,7 +148,8 @@ def _apply_window(values, dataset):
         n_bits = dataset.VOILUTSequence[0].LUTDescriptor[2]
         return apply_voi(values, dataset), 0, 2**n_bits - 1
     if dataset.get("WindowCenter") is None or dataset.get("WindowWidth") is None:
-        low, high = float(values.min()), float(values.max())
+        shown = values[inside] if inside.any() else values
+        low, high = float(shown.min()), float(shown.max())
         return values, low, high if high > low else low + 1
     # What becomes of two values from far outside are the limits of the window.
     far = np.append(values.astype(np.float64).ravel(), [-1e9, 1e9])

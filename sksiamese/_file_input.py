@@ -10,6 +10,11 @@ from sksiamese._reading import Reading, read_files
 _PATH = (str, os.PathLike)
 
 
+def _is_single(row):
+    """Whether a row of a nested list has one cell."""
+    return isinstance(row, (list, tuple)) and len(row) == 1
+
+
 def check_paths(X):
     """Tell file names from values, and check that each of them is one.
 
@@ -29,9 +34,7 @@ def check_paths(X):
         If ``X`` holds file names and something else.
     """
     if isinstance(X, (list, tuple)):
-        if not any(isinstance(x, _PATH) for x in X[:1]):
-            return None  # of arrays or rows of values
-        values = list(X)
+        values = [x[0] if _is_single(x) else x for x in X]
     elif getattr(getattr(X, "dtype", None), "kind", "O") in "biufc":
         return None
     else:

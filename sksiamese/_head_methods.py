@@ -11,7 +11,6 @@ from sksiamese._diagnosis import check_finite
 from sksiamese._priors import check_priors, wanted_priors
 from sksiamese._validation import (
     check_classes,
-    check_images,
     check_is_fitted,
     check_kind,
     check_targets,
@@ -63,12 +62,11 @@ class HeadMethods:
         if known is not None:
             _check_priors(self.priors, known)
         with self._unchanged_by_failure():
-            super().partial_fit(X, y)
+            X = self._train_on_chunk(X, y)
             head = copy.deepcopy(getattr(self, "head_", None))
             if head is None:
                 head = self._make_head(self._draw_seed())
-            X, y = check_images(self, X, reset=False), np.ravel(y)
-            Z = check_finite(self.net_.embed(X))
+            y, Z = np.ravel(y), check_finite(self.net_.embed(X))
             self._population = copy.deepcopy((self.priors, self.class_weight))
             self._place_head(head.forget(np.unique(y)).partial_fit(Z, y), known)
             self._calibrate(self.head_, Z, y, held_out=False)
@@ -139,7 +137,9 @@ class HeadMethods:
     def _place_head(self, head, classes):
         """Take a head over, with the frequencies that are wanted of all classes."""
         self.head_, self.classes_ = head, classes
-        self.priors_ = wanted_priors(*self._population, classes, head.counts())
+        self.priors_ = wanted_priors(
+            *self._population, classes, head.counts(), head.assumed_priors()
+        )
 
     def _calibrate(self, head, Z, y, *, held_out):
         """Fit the temperature of a head, the one in use or its forerunner."""

@@ -7,6 +7,7 @@ import os
 import tempfile
 import time
 import uuid
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -95,7 +96,7 @@ class PixelCache:
         digest = hashlib.sha256(f"1 {decoding!r}".encode()).hexdigest()[:12]
         height, width = decoding.size
         name = f"{height}x{width}-{decoding.mode}-{digest}"
-        self.folder = Path(cache_dir) / name
+        self.folder = Path(cache_dir).expanduser() / name
         self.folder.mkdir(parents=True, exist_ok=True)
         self.shape = decoding.shape
         self.keys, self.places = {}, {}
@@ -163,21 +164,22 @@ class PixelCache:
             file.write(np.ascontiguousarray(images).data)
             added.extend(paths)
 
-        with open(segment, "wb") as file:
-            try:
-                yield add
-            finally:
-                self._finish(file, segment, added, only_grey)
+        file = open(segment, "wb")
+        try:
+            yield add
+        finally:
+            self._finish(file, segment, added, only_grey)
 
     def _finish(self, file, segment, added, only_grey):
         """Make a segment count, or remove it if nothing was added."""
         try:
+            with file:
+                file.flush()
+                file.truncate(len(added) * int(np.prod(self.shape)))
+                os.fsync(file.fileno())
             if not added:
                 segment.unlink()
                 return
-            file.flush()
-            file.truncate(len(added) * int(np.prod(self.shape)))
-            os.fsync(file.fileno())
             content = {"only_grey": only_grey, "files": [self.keys[p] for p in added]}
             part = segment.with_suffix(".part")
             part.write_text(json.dumps(content), encoding="utf-8")
@@ -188,8 +190,8 @@ class PixelCache:
         self.places.update({p: (segment, row) for row, p in enumerate(added)})
 
     def _remove_leftovers(self):
-        """Remove segments that a process left unfinished more than a day ago."""
-        for segment in self.folder.glob("*.u8"):
+        """Remove what processes that were killed left behind more than a day ago."""
+        for segment in [*self.folder.glob("*.u8"), *self.folder.glob("*.copy")]:
             with contextlib.suppress(OSError):
                 old = time.time() - segment.stat().st_mtime > _DAY
                 if old and not segment.with_suffix(".json").exists():
@@ -207,7 +209,7 @@ class PixelCache:
         -------
         uint8 ndarray of shape (n, height, width[, 3])
             Images, memory-mapped and not writable: of the segment itself where they
-            follow each other there, of an unnamed copy on disk otherwise.
+            follow each other there, otherwise of a copy, removed with the last array.
         """
         if not paths:
             return np.empty((0, *self.shape), np.uint8)
@@ -218,19 +220,32 @@ class PixelCache:
         maps = [self._map(segment) for segment in segments]
         if len(maps) == 1 and (np.diff(rows) == 1).all():
             return maps[0][rows[0] : rows[-1] + 1]
-        with tempfile.TemporaryFile(dir=self.folder) as file:
-            readers = [RowReader(images) for images in maps]
-            for start in range(0, len(rows), _ROWS):
-                part = slice(start, start + _ROWS)
-                block = np.empty((len(rows[part]), *self.shape), np.uint8)
-                for number in np.unique(owner[part]):
-                    mine = owner[part] == number
-                    block[mine] = readers[number].take(rows[part][mine])
-                file.write(block.data)
-            file.flush()
-            return np.memmap(file, np.uint8, "r", shape=(len(rows), *self.shape))
+        readers = [RowReader(images) for images in maps]
+        # Named, since joblib hands maps to other processes by their names.
+        handle, name = tempfile.mkstemp(suffix=".copy", dir=self.folder)
+        try:
+            with open(handle, "wb") as file:
+                for start in range(0, len(rows), _ROWS):
+                    part = slice(start, start + _ROWS)
+                    block = np.empty((len(rows[part]), *self.shape), np.uint8)
+                    for number in np.unique(owner[part]):
+                        mine = owner[part] == number
+                        block[mine] = readers[number].take(rows[part][mine])
+                    file.write(block.data)
+            images = np.memmap(name, np.uint8, "r", shape=(len(rows), *self.shape))
+        except BaseException:
+            os.unlink(name)
+            raise
+        weakref.finalize(images._mmap, _remove, name)
+        return images
 
     def _map(self, segment):
         """Map a segment."""
         n_images = segment.stat().st_size // int(np.prod(self.shape))
         return np.memmap(segment, np.uint8, "r", shape=(n_images, *self.shape))
+
+
+def _remove(name):
+    """Remove a file that may be gone."""
+    with contextlib.suppress(OSError):
+        os.unlink(name)

@@ -60,7 +60,7 @@ def check_priors(priors, classes):
     return chosen / chosen.sum()
 
 
-def wanted_priors(priors, class_weight, classes, counts):
+def wanted_priors(priors, class_weight, classes, counts, assumed):
     """Find the class frequencies that probabilities are to refer to.
 
     Parameters
@@ -77,6 +77,9 @@ def wanted_priors(priors, class_weight, classes, counts):
     counts : ndarray of shape (n_classes,)
         Labelled images of each class.
 
+    assumed : float64 ndarray of shape (n_classes,)
+        Frequencies that the head takes for granted, which weights multiply.
+
     Returns
     -------
     float64 ndarray of shape (n_classes,) or None
@@ -86,8 +89,11 @@ def wanted_priors(priors, class_weight, classes, counts):
     --------
     >>> import numpy as np
     >>> from sksiamese._priors import wanted_priors
-    >>> wanted_priors(None, {"ill": 3.0}, np.array(["ill", "well"]), np.array([1, 9]))
-    array([0.25, 0.75])
+    >>> classes, counts = np.array(["ill", "well"]), np.array([1, 9])
+    >>> wanted_priors("train", None, classes, counts, np.array([0.5, 0.5]))
+    array([0.1, 0.9])
+    >>> wanted_priors(None, {"ill": 3.0}, classes, counts, np.array([0.5, 0.5]))
+    array([0.75, 0.25])
     """
     if priors is None and class_weight is None:
         return None
@@ -96,9 +102,9 @@ def wanted_priors(priors, class_weight, classes, counts):
     frequencies = np.asarray(counts, dtype=np.float64)
     if priors is None and class_weight == "balanced":
         frequencies = np.ones(len(classes))
-    elif priors is None:  # as if each image were there as often as it weighs
+    elif priors is None:  # equal weights change nothing
         weights = [class_weight.get(label, 1.0) for label in classes.tolist()]
-        frequencies = frequencies * weights
+        frequencies = assumed * weights
     return frequencies / frequencies.sum()
 
 

@@ -69,8 +69,8 @@ class Reading:
 def read_files(paths, reading, *, skip=False):
     """Read files into one array.
 
-    A file that is named twice is decoded once. With a cache, files that it holds are
-    not opened at all, and what was decoded before an error or Ctrl-C is kept.
+    A file that is named twice is decoded once. With a cache, what it holds is not
+    decoded again, and what was decoded before an error or Ctrl-C is kept.
 
     Parameters
     ----------
@@ -111,13 +111,13 @@ def _read(paths, reading, mode, only_grey, skip):
     """Read files in a known mode; refuse the first one in colour if only grey count."""
     decoding = reading.decoding(mode)
     unique, failures = list(dict.fromkeys(paths)), {}
-    if reading.cache_dir is None or len(unique) < _CHUNK:
-        # So few are read at once, and would make a file of their own in the cache.
-        store = MemoryPixels(len(unique), decoding.shape)
-        missing = unique
-    else:
+    store, missing = None, unique
+    if reading.cache_dir is not None:
         store = PixelCache(reading.cache_dir, decoding)
         missing = store.missing(unique, only_grey)
+    if store is None or (missing and len(unique) < _CHUNK):
+        # So few are read at once, and would make a segment of their own in the cache.
+        store, missing = MemoryPixels(len(unique), decoding.shape), unique
     if missing:
         with store.adding(only_grey) as add:
             for read, images, errors in _decode_all(

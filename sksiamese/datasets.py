@@ -3,8 +3,10 @@
 NumPy and scikit-learn only; torchvision and medmnist are loaded for downloads.
 """
 
+import contextlib
 import http.client
 import os
+import socket
 import tempfile
 import textwrap
 import zipfile
@@ -16,6 +18,8 @@ from sklearn.utils import Bunch
 
 from sksiamese._registry import MEDMNIST, SETS
 
+# Seconds to wait for the next bytes of a download.
+_TIMEOUT = 60
 _KINDS = {"uint8": np.uint8, "integer": np.integer, "str": np.str_}
 
 
@@ -127,6 +131,17 @@ def _folders(data_home):
     return [f.expanduser() for f in (*folders, Path("~/sksiamese_data"))]
 
 
+@contextlib.contextmanager
+def _patience(seconds):
+    """Give up on servers that say nothing; torchvision's downloads set no limit."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
+
+
 def _download(spec, cache, save):
     """Fetch a set into the cache, whole or not at all, and read it."""
     try:
@@ -136,7 +151,8 @@ def _download(spec, cache, save):
         # who fetch the same at the same time see a whole file or none.
         with tempfile.TemporaryDirectory(prefix=".fetching-", dir=cache) as work:
             path = Path(work, spec.file)
-            save(path)
+            with _patience(_TIMEOUT):
+                save(path)
             data = _read(spec, path)
             path.replace(cache / spec.file)
     except (OSError, RuntimeError, ValueError, http.client.HTTPException) as error:

@@ -81,7 +81,8 @@ def load_image_folder(
     cache_dir : path-like or None, default=None
         Folder in which decoded pixels are kept for the next call; the images are then a
         read-only memory map. None holds them in memory. A file that was changed, by its
-        size or time, is decoded again. Delete the folder to free the space.
+        size or time, is decoded again. Fewer than 32 files are not kept. Delete the
+        folder to free the space.
 
     verbose : int, default=0
         1 shows a progress bar.
@@ -295,6 +296,11 @@ def load_image_table(
     ]
     if isinstance(label_column, str):
         labels = table[label_column].to_numpy()
+        if len({isinstance(label, str) for label in labels.tolist()}) > 1:
+            raise ValueError(
+                f"Column {label_column!r} mixes text and numbers: give all classes"
+                " names, or all of them numbers."
+            )
         target_names, target = np.unique(labels, return_inverse=True)
     else:
         target_names, target = columns, _decode_one_hot(table[columns])
@@ -330,13 +336,14 @@ def _match_groups(pattern, names, path):
             " one is needed, and what it matches names the group."
         )
     matches = [compiled.search(os.path.relpath(name, path)) for name in names]
-    missed = [name for name, match in zip(names, matches, strict=True) if not match]
+    found = [match[1] if match else None for match in matches]
+    missed = [name for name, group in zip(names, found, strict=True) if not group]
     if missed:
         raise ValueError(
-            f"group_pattern={pattern!r} is not found in {len(missed)} of"
+            f"group_pattern={pattern!r} finds no group in {len(missed)} of"
             f" {len(names)} names, such as {missed[0]}."
         )
-    return np.array([match[1] for match in matches])
+    return np.array(found)
 
 
 def _check_columns(table, columns, group_column):

@@ -74,7 +74,7 @@ class ContrastiveLoss(nn.Module):
 
     def __init__(self, margin=1.0, mining="all", gamma=0.0, class_weight=None):
         super().__init__()
-        if gamma < 0:
+        if not gamma >= 0:  # NaN neither
             raise ValueError(f"gamma must be 0 or more, got {gamma!r}.")
         self.margin = margin
         self.mining = mining

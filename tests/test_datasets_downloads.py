@@ -6,6 +6,7 @@ They come from a server on this machine; nothing here touches another one.
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -224,3 +225,16 @@ def test_broken_omniglot_is_refused(
     np.savez(tmp_path / "omniglot.npz", **arrays)
     with pytest.raises(ValueError, match=reason):
         fetch_images("omniglot", data_home=tmp_path)
+
+
+def test_server_that_says_nothing_is_given_up(monkeypatch, tmp_path):
+    medmnist = pytest.importorskip("medmnist")
+    monkeypatch.setattr("sksiamese.datasets._TIMEOUT", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/a.npz"
+        facts = medmnist.INFO["breastmnist"] | {"url": url}
+        monkeypatch.setitem(medmnist.INFO, "breastmnist", facts)
+        with pytest.raises(FileNotFoundError, match="timed out"):
+            fetch_images("breastmnist", data_home=tmp_path / "cache")
+    assert socket.getdefaulttimeout() is None
+    assert list((tmp_path / "cache").iterdir()) == []

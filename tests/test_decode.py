@@ -228,3 +228,52 @@ def test_error_survives_pickling():
     error = pickle.loads(pickle.dumps(ImageReadError("a.png", "it is broken")))
     assert str(error) == "a.png cannot be read: it is broken"
     assert (error.filename, error.reason) == ("a.png", "it is broken")
+
+
+def test_any_crop_of_any_size_is_possible(tmp_path):
+    """Rounding must not ask for pixels outside of the image."""
+    rng = np.random.default_rng(0)
+    sizes = [((450, 600), (224, 224)), ((333, 500), (150, 150))]
+    sizes += [(rng.integers(1, 700, 2), rng.integers(1, 300, 2)) for _ in range(300)]
+    path = str(tmp_path / "a.bmp")
+    for original, wanted in sizes:
+        Image.new("L", tuple(map(int, original[::-1])), 9).save(path)
+        pixels = decode(path, Decoding(tuple(map(int, wanted)), "grey", "crop"))
+        assert (pixels == 9).all()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes")
+def test_header_of_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    assert is_grey(str(tmp_path / "pipe.png"))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_tiff_whose_zero_is_white_is_inverted(tmp_path, dtype):
+    path, top = str(tmp_path / "a.tif"), np.iinfo(dtype).max
+    values = np.linspace(0, top, 216).reshape(SHAPE).astype(dtype)
+    Image.fromarray(values).save(path, tiffinfo={262: 0})
+    with Image.open(path) as opened:
+        assert opened.tag_v2[262] == 0
+    # Pillow stores 8 bits inverted, so that they read as they were; 16 bits not.
+    stored = values if dtype is np.uint8 else top - values
+    np.testing.assert_array_equal(
+        decode(path, whole("grey")), np.rint(stored / (top / 255))
+    )
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_broken_exif_does_not_spoil_an_image(tmp_path, dtype):
+    path = str(tmp_path / "a.png")
+    values = np.full(SHAPE, 7, dtype)
+    Image.fromarray(values).save(path, exif=b"Exif\0\0garbage of another kind")
+    assert (decode(path, whole("grey")) == (7 if dtype is np.uint8 else 0)).all()
+
+
+@pytest.mark.filterwarnings("error")
+def test_transparency_is_ignored_without_a_warning(tmp_path, colours):
+    path = str(tmp_path / "a.png")
+    image = Image.fromarray(colours).convert("P")
+    image.save(path, transparency=bytes(range(256)))
+    expected = np.asarray(image.convert("RGB"))
+    np.testing.assert_array_equal(decode(path, whole()), expected)

@@ -154,3 +154,25 @@ def test_without_pydicom_the_extra_is_named(monkeypatch):
     path = get_testdata_file("CT_small.dcm")
     with pytest.raises(ImageReadError, match=r"sksiamese\[dicom\]"):
         decode(path, Decoding((8, 8), "grey"))
+
+
+@pytest.mark.parametrize("kind", ["MONOCHROME2", "MONOCHROME1"])
+@pytest.mark.parametrize("window", [{}, {"WindowCenter": 40, "WindowWidth": 400}])
+def test_padding_is_black_and_no_extreme(ct, kind, window):
+    raw = pydicom.dcmread(get_testdata_file("CT_small.dcm")).pixel_array.copy()
+    plain = ct(PhotometricInterpretation=kind, **window)
+    expected = read(plain).copy()
+    rows, columns = np.nonzero(raw == raw.max())
+    raw[:5] = -2000
+    expected_without = read(ct(PhotometricInterpretation=kind, **window))[5:]
+    path = ct(
+        PhotometricInterpretation=kind,
+        PixelData=raw.tobytes(),
+        PixelPaddingValue=-2000,
+        **window,
+    )
+    pixels = read(path)
+    assert (pixels[:5] == 0).all()
+    assert rows.min() >= 5  # the extremes are elsewhere
+    np.testing.assert_array_equal(pixels[5:], expected_without)
+    assert expected.shape == pixels.shape

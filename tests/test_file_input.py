@@ -11,6 +11,7 @@ from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 
 from sksiamese import SiameseClassifier, SiameseEmbedder
+from sksiamese._decode import decode
 from sksiamese._file_input import check_paths
 from sksiamese.images import ImageReader, ImageReadError
 
@@ -95,6 +96,19 @@ def test_partial_fit_and_enroll_take_files(files):
     assert embedder.transform(names[:2]).shape == (2, 64)
 
 
+def test_partial_fit_decodes_a_chunk_once(files, monkeypatch):
+    names, y = files
+    decoded = []
+    monkeypatch.setattr(
+        "sksiamese._reading.decode",
+        lambda path, *args, **kwargs: (
+            decoded.append(path) or decode(path, *args, **kwargs)
+        ),
+    )
+    fast().partial_fit(names, y)
+    assert sorted(decoded) == sorted(names)
+
+
 def test_warm_start_goes_on_with_files(files):
     names, y = files
     clf = fast(warm_start=True).fit(names, y).fit(names, y)
@@ -142,7 +156,7 @@ def test_reader_and_estimator_make_a_pipeline(files):
 
 
 @pytest.mark.parametrize(
-    "X", [np.zeros((3, 2)), [[1, 2]], [], np.array([], dtype=str), [[["a"]]], None]
+    "X", [np.zeros((3, 2)), [[1, 2]], [], np.array([], dtype=str), [["a", "b"]], None]
 )
 def test_check_paths_leaves_values_alone(X):
     assert check_paths(X) is None
@@ -150,5 +164,8 @@ def test_check_paths_leaves_values_alone(X):
 
 def test_check_paths_gives_text(tmp_path):
     assert check_paths([tmp_path, "a"]) == [os.fspath(tmp_path), "a"]
+    assert check_paths([["a"], ["b"]]) == ["a", "b"]
     with pytest.raises(ValueError, match=r"row 1 is 3"):
         check_paths(["a", 3])
+    with pytest.raises(ValueError, match=r"row 0 is None"):
+        check_paths([None, "a"])

@@ -247,3 +247,19 @@ def test_partial_fit_with_class_weights_and_priors(digits):
     clf = fast(class_weight={0: 2.0}, priors=priors).partial_fit(X, y)
     assert clf.net_.criterion_.class_weight.tolist() == [2] + [1] * 9
     np.testing.assert_allclose(clf.priors_, priors)
+
+
+def test_equal_class_weights_change_no_prediction(digits):
+    """Whatever the frequencies; a larger weight never makes its class rarer."""
+    X, y, X_new, _ = digits
+    rows = np.concatenate([np.flatnonzero(y == 3), np.flatnonzero(y == 8)[:6]])
+    found = {}
+    for name, weights in [("none", None), ("ones", {3: 1.0, 8: 1.0}), ("rare", {8: 5})]:
+        clf = SiameseClassifier(max_epochs=1, random_state=0, class_weight=weights)
+        clf.fit(X[rows], y[rows])
+        found[name] = clf.decision_function(X_new)
+        assert (weights is None) == (clf.priors_ is None)
+    same = np.corrcoef(found["none"], found["ones"])[0, 1]
+    assert same > 0.999
+    np.testing.assert_array_equal(found["none"] > 0, found["ones"] > 0)
+    assert (found["rare"] > 0).mean() >= (found["none"] > 0).mean()

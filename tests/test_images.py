@@ -91,7 +91,7 @@ def test_folder_reads_groups_from_names(folder):
     [
         (r"C\d+_", "has 0 groups in parentheses"),
         (r"(C)(\d+)_", "has 2 groups in parentheses"),
-        (r"C([12])_", "not found in 2 of 6 names"),
+        (r"C([12])?\d?_", "finds no group in 2 of 6 names"),
     ],
 )
 def test_folder_with_pattern_that_does_not_fit_raises(folder, pattern, message):
@@ -175,6 +175,12 @@ def test_table_with_empty_cells_names_column_and_row(collection, table, column):
     message = f"Column '{column}' is empty in 1 of 6 rows, such as row 2"
     with pytest.raises(ValueError, match=message):
         read(table, collection, group_column="patient_id")
+
+
+def test_table_with_labels_of_two_kinds_raises(collection, table):
+    table["target"] = [0, "no", 1, 0, 1, 0]
+    with pytest.raises(ValueError, match="'target' mixes text and numbers"):
+        read(table, collection)
 
 
 def test_table_without_column_or_rows_raises(collection, table):

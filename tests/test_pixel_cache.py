@@ -1,5 +1,6 @@
 """Decoded pixels on disk: what counts as the same file, and what is never read."""
 
+import gc
 import json
 import os
 import subprocess
@@ -8,6 +9,7 @@ import textwrap
 
 import numpy as np
 import pytest
+from joblib import Parallel, delayed
 from PIL import Image
 
 from sksiamese._decode import ImageReadError
@@ -93,6 +95,34 @@ def test_any_selection_comes_from_the_same_pixels(files, reading):
         assert values(images) == list(rows)
         assert isinstance(images, np.memmap)
     assert len(segments(reading)) == 2
+
+
+def test_selection_travels_to_other_processes_and_leaves_no_file(files, reading):
+    read_files(files, reading)
+    images, _ = read_files(files[::-1], reading)
+    (copy,) = (p for p in os.listdir(only_folder(reading)) if p.endswith(".copy"))
+    sums = Parallel(n_jobs=2, max_nbytes=1)(delayed(np.sum)(images) for _ in range(2))
+    assert sums == [images.sum()] * 2
+    part = images[3:5]
+    del images
+    assert values(part) == [96, 95]
+    del part
+    gc.collect()
+    assert copy not in os.listdir(only_folder(reading))
+
+
+def test_few_files_come_from_the_cache_but_make_no_segment(files, reading):
+    read_files(files[:31], reading)
+    assert segments(reading) == []
+    read_files(files, reading)
+    change_unseen(files[4], 200)
+    assert values(read_files(files[3:6], reading)[0]) == [3, 4, 5]
+
+
+def test_home_folder_is_understood(files, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    read_files(files, Reading((4, 5), cache_dir="~/pixels"))
+    assert (tmp_path / "pixels").is_dir()
 
 
 def test_ways_of_reading_are_kept_apart(files, reading, tmp_path):

@@ -112,11 +112,12 @@ def test_representing_weights_without_a_class_share_the_rest():
         ("train", "balanced", [0.5, 0.4, 0.1]),
         ([0.2, 0.2, 0.6], "balanced", [0.2, 0.2, 0.6]),
         (None, "balanced", [1 / 3] * 3),
-        (None, {"eel": 6.0, "dog": 0.5}, [5 / 13, 2 / 13, 6 / 13]),
+        (None, {"eel": 6.0, "dog": 0.5}, [2 / 39, 1 / 39, 36 / 39]),
     ],
 )
 def test_wanted_priors_follow_counts_and_weights(priors, class_weight, expected):
-    found = wanted_priors(priors, class_weight, CLASSES, np.array([50, 40, 10]))
+    counts, assumed = np.array([50, 40, 10]), np.array([0.2, 0.2, 0.6])
+    found = wanted_priors(priors, class_weight, CLASSES, counts, assumed)
     assert found is None if expected is None else found == pytest.approx(expected)
 
 
@@ -125,5 +126,6 @@ def test_wanted_priors_of_weights_are_those_a_weighted_classifier_learns(class_w
     y = np.repeat([0, 1, 2], [70, 20, 10])
     Z = np.random.default_rng(0).normal(size=(100, 2)) + y[:, None]
     peer = LogisticRegression(class_weight=class_weight).fit(Z, y)
-    found = wanted_priors(None, class_weight, np.arange(3), np.array([70, 20, 10]))
+    counts = np.array([70, 20, 10])
+    found = wanted_priors(None, class_weight, np.arange(3), counts, counts / 100)
     np.testing.assert_allclose(found, assumed_priors(peer, y))
