@@ -35,7 +35,7 @@ from sksiamese.metrics import expected_calibration_error
 
 try:
     data = fetch_images("pneumoniamnist")
-except OSError as error:
+except (ImportError, OSError) as error:
     print(f"{error}\n\nDigits of scikit-learn stand in: is it an 8?")
     data = load_digits()
     data.target = (data.target == 8).astype(int)
