@@ -208,10 +208,10 @@ def _open(file, path, value_range):
         )
     if value_range is None and image.mode not in _SHORT_GREY:
         return image
+    black, white = value_range or (0, 65535)
     if image.mode not in _SHORT_GREY | _WIDE_GREY:
         image = image.convert("L")
-    black, white = value_range or (0, 65535)
-    if image.format == "TIFF" and image.tag_v2.get(_PHOTOMETRIC) == 0:
+    elif image.format == "TIFF" and image.tag_v2.get(_PHOTOMETRIC) == 0:
         black, white = white, black  # Pillow inverts 8 bits only
     values = np.asarray(image)
     exif = Image.Exif()

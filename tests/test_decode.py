@@ -257,9 +257,10 @@ def test_tiff_whose_zero_is_white_is_inverted(tmp_path, dtype):
         assert opened.tag_v2[262] == 0
     # Pillow stores 8 bits inverted, so that they read as they were; 16 bits not.
     stored = values if dtype is np.uint8 else top - values
-    np.testing.assert_array_equal(
-        decode(path, whole("grey")), np.rint(stored / (top / 255))
-    )
+    expected = np.rint(stored / (top / 255))
+    np.testing.assert_array_equal(decode(path, whole("grey")), expected)
+    as_is = whole("grey", value_range=(0.0, float(top)))
+    np.testing.assert_array_equal(decode(path, as_is), expected)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
