@@ -14,7 +14,6 @@ from sklearn.base import (
     TransformerMixin,
 )
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import column_or_1d
 from sklearn.utils.validation import check_consistent_length
 from torch import nn
 
@@ -35,6 +34,7 @@ from sksiamese._pair_methods import PairMethods
 from sksiamese._validation import (
     Interval,
     StrOptions,
+    check_groups,
     check_images,
     check_is_fitted,
     check_labels,
@@ -206,9 +206,7 @@ class BaseSiamese(
         """
         warm = self.warm_start and hasattr(self, "net_")
         y, labels = check_labels(self, y)
-        if groups is not None:
-            groups = column_or_1d(groups)
-            check_consistent_length(y, groups)
+        groups = check_groups(groups, y)
         with self._unchanged_by_failure():
             X = self._check_images(X, y, reset=not warm)
             if not warm:
@@ -216,9 +214,9 @@ class BaseSiamese(
             codes = self._encode(y)
             seed = self._draw_seed()
             train, held_out = self._split(X, codes, groups, seed, warm)
-            self._check_head(len(train), labels)
+            self._check_head(len(train), labels, len(held_out))
             self._train(X, codes, train, held_out, seed, warm)
-            self._fit_head(X, y, train, held_out, seed)
+            self._fit_head(X, y, train, held_out, groups, seed)
         return self
 
     @fit_context(prefer_skip_nested_validation=True)
@@ -293,7 +291,7 @@ class BaseSiamese(
         check_consistent_length(X, y)
         return check_images(self, X, reset=reset)
 
-    def _check_head(self, n_train, labels=None):
+    def _check_head(self, n_train, labels=None, n_held_out=0):
         """Check what is built on the embedding; the embedder builds nothing."""
 
     @contextlib.contextmanager
@@ -445,7 +443,7 @@ class BaseSiamese(
             for name, key in names.items()
         }
 
-    def _fit_head(self, X, y, train, held_out, seed):
+    def _fit_head(self, X, y, train, held_out, groups, seed):
         """Build on the trained embedding; the embedder has nothing to build."""
 
     def _embed(self, X):

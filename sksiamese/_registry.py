@@ -378,8 +378,10 @@ SETS = {
             " are in both its 5,712 training and its 1,311 test images, and 30 test"
             " images repeat others. The file of the project's tests holds 400 training"
             " images a class, drawn after those equal to a test image or to an earlier"
-            " training image were left out, and all test images. No patients are told,"
-            " so there are no groups. names are the official file names."
+            " training image were left out, and all test images. 179 of these are still"
+            " near copies of training images, coded again or of other contrast, all but"
+            " one without tumour (see sksiamese.pairs.find_duplicates). No patients are"
+            " told, so there are no groups. names are the official file names."
         ),
     ),
     "cats_dogs": ImageSet(

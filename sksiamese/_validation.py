@@ -10,6 +10,7 @@ import warnings
 
 import numpy as np
 from sklearn.base import _fit_context as fit_context
+from sklearn.utils import _safe_indexing as take_rows
 from sklearn.utils import column_or_1d
 from sklearn.utils._param_validation import (
     HasMethods,
@@ -20,6 +21,7 @@ from sklearn.utils._param_validation import (
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
+from sksiamese._encoding import check_same, encode
 from sksiamese._file_input import check_paths, check_size, read_images
 from sksiamese._memory import RowReader
 
@@ -28,15 +30,18 @@ __all__ = [
     "Interval",
     "StrOptions",
     "check_classes",
+    "check_groups",
     "check_is_fitted",
     "check_kind",
     "check_labels",
     "check_images",
     "check_pairs",
+    "check_same",
     "check_targets",
     "fit_context",
     "identify",
     "input_shape",
+    "take_rows",
     "validate_params",
 ]
 
@@ -409,3 +414,27 @@ def check_pairs(pairs):
             f"pairs has {len(first)} first but {len(second)} second members."
         )
     return first, second
+
+
+def check_groups(groups, y):
+    """Check groups, such as patients, and number them.
+
+    Parameters
+    ----------
+    groups : array-like of shape (n,) or None
+        Group of each image.
+
+    y : array-like of shape (n,)
+        Labels of the images.
+
+    Returns
+    -------
+    int64 ndarray of shape (n,) or None
+        Number of each image's group.
+
+    Raises
+    ------
+    ValueError
+        If there is not one for each image, or one is missing.
+    """
+    return None if groups is None else encode(groups, "groups", len(y))

@@ -1,96 +1,123 @@
-"""Splitting labelled images without leaks (layer 0: NumPy and scikit-learn only)."""
+"""Forming pairs of labelled images without leaks, and finding leaks in given ones.
 
-import warnings
-from fractions import Fraction
+Layer 0, last step: NumPy, SciPy and scikit-learn only.
+"""
+
+from numbers import Real
 
 import numpy as np
-from sklearn.model_selection import StratifiedGroupKFold
+
+from sksiamese._audit import PairAudit, audit_pairs
+from sksiamese._duplicates import find_duplicates
+from sksiamese._encoding import encode
+from sksiamese._image_split import hold_out, is_nested, split_images
+from sksiamese._pair_sampling import count_pairs, generator, sample_pairs
+from sksiamese._pair_split import PairSplit
+from sksiamese._validation import Interval, validate_params
+
+__all__ = [
+    "PairAudit",
+    "PairSplit",
+    "audit_pairs",
+    "find_duplicates",
+    "hold_out",
+    "sample_pairs",
+    "split_pairs",
+]
 
 
-def hold_out(labels, fraction, *, groups=None, random_state=None):
-    """Set rows apart for validation, by image or by group, before any pair is formed.
+@validate_params(
+    {
+        "n_pairs": [tuple],
+        "test_size": [Interval(Real, 0, 1, closed="neither")],
+        "random_state": ["random_state"],
+    },
+    prefer_skip_nested_validation=False,
+)
+def split_pairs(y, *, n_pairs, groups=None, test_size=0.25, random_state=None):
+    """Split images into two sides first, and draw pairs within each side second.
 
-    Without groups, a class takes part when its share is two images at least, so that
-    held-out pairs of it exist; smaller classes train whole. With groups, whole groups
-    are held out, stratified as far as they allow.
+    No image, and no group, is in pairs of both sides. Half of the pairs of each side
+    are of one class, drawn by :func:`sample_pairs`.
 
     Parameters
     ----------
-    labels : array-like of shape (n,)
-        Class of each row.
+    y : array-like of shape (n,)
+        Class of each image.
 
-    fraction : float
-        Share to hold out, in [0, 1).
+    n_pairs : tuple of two int
+        Number of training and of test pairs, >= 1.
 
     groups : array-like of shape (n,) or None, default=None
-        Group, such as the patient, of each row.
+        Group, such as the patient, of each image. Groups go to one side as a whole, in
+        such a way that the classes are as frequent on both, and all of them train. If
+        that cannot be, since classes live in single groups, groups are drawn at random,
+        and the test classes are not seen in training: pass ``groups=y`` for identities.
+        If a class of ``y`` occurs in two groups, pairs lie across groups; if none does,
+        they need not, as there would be no positive ones.
 
-    random_state : int or None, default=None
-        Seed of the draw.
+    test_size : float, default=0.25
+        Share of the test side, in (0, 1): of each class's images or, with groups drawn
+        at random, of the groups. Without groups, classes whose share is less than two
+        images train whole.
+
+    random_state : int, RandomState or None, default=None
+        Seed of split and draw. None takes fresh entropy; NumPy's global generator is
+        not touched.
 
     Returns
     -------
-    train : int64 ndarray
-        Sorted row indices to train on.
+    train : tuple of two ndarrays
+        ``(pairs, same)`` of the training side: row numbers in ``y``, int64 of shape
+        ``(n_train, 2)``, and whether the members are of one class, bool of shape
+        ``(n_train,)``.
 
-    held_out : int64 ndarray
-        The others; empty when nothing can be set apart without leaving fewer than two
-        classes, or none with two images, to train on.
+    test : tuple of two ndarrays
+        ``(pairs, same)`` of the test side.
+
+    Raises
+    ------
+    ValueError
+        If no test side can be split off, or a side has too few pairs.
 
     Examples
     --------
-    >>> from sksiamese.pairs import hold_out
-    >>> train, held_out = hold_out([0] * 20 + [1] * 40, 0.1, random_state=0)
-    >>> len(train), len(held_out)
-    (54, 6)
+    >>> import numpy as np
+    >>> from sksiamese.pairs import split_pairs
+    >>> patients = np.arange(200) // 5
+    >>> (train, same_train), (test, same_test) = split_pairs(
+    ...     np.arange(200) % 2, n_pairs=(900, 100), groups=patients, random_state=0
+    ... )
+    >>> train.shape, test.shape
+    ((900, 2), (100, 2))
+    >>> set(patients[train].ravel()) & set(patients[test].ravel())
+    set()
     """
-    labels = np.asarray(labels)
-    everything = np.arange(len(labels))
-    if groups is None:
-        held_out = _draw_rows(labels, fraction, np.random.default_rng(random_state))
-    else:
-        held_out = _draw_groups(labels, fraction, np.asarray(groups), random_state)
-    train = np.setdiff1d(everything, held_out)
-    counts = np.unique(labels[train], return_counts=True)[1]
-    if len(counts) < 2 or counts.max() < 2:
-        return everything, everything[:0]
-    return train, held_out
-
-
-def _draw_rows(labels, fraction, rng):
-    """Draw the share of each class for which it comes to two rows at least."""
-    _, codes, counts = np.unique(labels, return_inverse=True, return_counts=True)
-    shares = np.minimum(np.rint(counts * fraction).astype(int), counts - 2)
-    shares[counts * fraction < 2] = 0
-    shuffled = rng.permutation(len(labels))
-    by_class = shuffled[np.argsort(codes[shuffled], kind="stable")]
-    rank = np.arange(len(labels)) - np.repeat(np.cumsum(counts) - counts, counts)
-    return np.sort(by_class[rank < np.repeat(shares, counts)])
-
-
-def _draw_groups(labels, fraction, groups, random_state):
-    """Draw whole groups that come near the share, classes alike."""
-    ratio = Fraction(fraction).limit_denominator(20)
-    n_folds = ratio.denominator if ratio else round(1 / max(fraction, 1e-9))
-    largest_class = np.unique(labels, return_counts=True)[1].max()
-    n_folds = min(n_folds, len(np.unique(groups)), largest_class)
-    if fraction == 0 or n_folds < 2:
-        return np.empty(0, dtype=np.int64)
-    n_held_out = min(max(1, round(fraction * n_folds)), n_folds - 1)
-    splitter = StratifiedGroupKFold(n_folds, shuffle=True, random_state=random_state)
-    with warnings.catch_warnings():
-        # Rare classes may miss a fold, which is as meant.
-        warnings.filterwarnings("ignore", message="The least populated class")
-        folds = [test for _, test in splitter.split(labels, labels, groups)]
-    # The folds are not alike: the first ones hold the largest groups. Those near the
-    # share come first, and none that takes a class away from training whole.
-    n_classes = len(np.unique(labels))
-    order = np.random.default_rng(random_state).permutation(n_folds)
-    held_out = np.empty(0, dtype=np.int64)
-    for k in sorted(order, key=lambda k: abs(len(folds[k]) * n_folds - len(labels))):
-        candidate = np.sort(np.concatenate([held_out, folds[k]]))
-        if len(np.unique(np.delete(labels, candidate))) == n_classes:
-            held_out, n_held_out = candidate, n_held_out - 1
-        if n_held_out == 0:
-            break
-    return held_out
+    if len(n_pairs) != 2:
+        raise ValueError(
+            f"n_pairs={n_pairs} must be two numbers, of training and of test pairs."
+        )
+    codes = encode(y, "y")
+    groups = None if groups is None else encode(groups, "groups", len(codes))
+    rng = generator(random_state)
+    split_seed, *seeds = (int(seed) for seed in rng.integers(2**31, size=3))
+    sides = split_images(codes, groups, ("test_size", test_size), split_seed)
+    if groups is not None and is_nested(codes, groups):
+        groups = None
+    drawn = []
+    names = "training", "test"
+    for name, rows, count, seed in zip(names, sides, n_pairs, seeds, strict=True):
+        within = None if groups is None else groups[rows]
+        half = round(count / 2), count - round(count / 2)
+        existing = count_pairs(codes[rows], within)
+        if min(np.subtract(existing, half)) < 0:
+            across = "" if within is None else " across groups"
+            raise ValueError(
+                f"n_pairs={n_pairs} asks for {half[0]} positive and {half[1]} negative"
+                f" pairs{across} on the {name} side, but its {len(rows)} of"
+                f" {len(codes)} images form only {existing[0]} and {existing[1]}: lower"
+                " n_pairs, change test_size or add images."
+            )
+        pairs, same = sample_pairs(codes[rows], count, groups=within, random_state=seed)
+        drawn.append((rows[pairs], same))
+    return tuple(drawn)

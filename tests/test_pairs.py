@@ -1,9 +1,9 @@
-"""Held-out rows: disjoint, without leaks, stratified."""
+"""Held-out rows and split pairs: disjoint, without leaks, stratified."""
 
 import numpy as np
 import pytest
 
-from sksiamese.pairs import hold_out
+from sksiamese.pairs import hold_out, split_pairs
 
 LABELS = np.repeat(["a", "b", "c"], [60, 140, 40])
 
@@ -157,3 +157,111 @@ def test_hold_out_never_takes_a_class_away_from_training():
         train, held_out = hold_out(labels, 0.1, groups=groups, random_state=seed)
         assert set(labels[train]) == {0, 1, 2}
         assert len(held_out) > 0
+
+
+def sides(y, **options):
+    """Rows of the two sides, after the checks that hold for all splits."""
+    options = {"n_pairs": (300, 60), "random_state": 0, **options}
+    parts = split_pairs(y, **options)
+    y = np.asarray(y)
+    for (pairs, same), n_pairs in zip(parts, options["n_pairs"], strict=True):
+        assert pairs.shape == (n_pairs, 2)
+        assert same.sum() == n_pairs // 2
+        assert np.array_equal(y[pairs[:, 0]] == y[pairs[:, 1]], same)
+    train, test = (np.unique(pairs) for pairs, _ in parts)
+    assert not set(train) & set(test)
+    return train, test
+
+
+def test_split_pairs_images_are_stratified():
+    train, test = sides(LABELS, n_pairs=(3000, 300))
+    counts = [(LABELS[test] == name).sum() for name in "abc"]
+    assert counts == [15, 35, 10]
+    assert len(train) == 180
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_split_pairs_of_patients_lie_across_patients(seed):
+    y, patients = grouped(n_classes=2, seed=seed)
+    parts = split_pairs(y, n_pairs=(900, 90), groups=patients, random_state=seed)
+    (train, _), (test, _) = parts
+    assert not set(patients[train].ravel()) & set(patients[test].ravel())
+    for pairs in (train, test):
+        assert (patients[pairs[:, 0]] != patients[pairs[:, 1]]).all()
+    assert len(np.unique(patients[test])) == pytest.approx(10, abs=2)
+
+
+@pytest.mark.parametrize("with_alphabets", [False, True])
+def test_split_pairs_of_nested_classes_share_no_class(with_alphabets):
+    """Identities, and characters of alphabets: test classes are new ones."""
+    characters = np.repeat(np.arange(60), 8)
+    groups = characters // 6 if with_alphabets else characters
+    train, test = sides(characters, groups=groups)
+    assert not set(groups[train]) & set(groups[test])
+    assert not set(characters[train]) & set(characters[test])
+    n_groups = 10 if with_alphabets else 60
+    assert len(np.unique(groups[test])) == pytest.approx(0.25 * n_groups, abs=0.5)
+
+
+def test_split_pairs_rare_class_of_one_patient_stays_in_training():
+    y, patients = grouped(n_classes=2)
+    y[patients == 3] = 7
+    _, test = sides(y, groups=patients)
+    assert 7 not in y[test]
+
+
+def test_split_pairs_labels_may_be_strings():
+    sides(LABELS.tolist(), test_size=0.5)
+
+
+def test_split_pairs_equal_seeds_give_equal_pairs():
+    first, again, other = (
+        split_pairs(LABELS, n_pairs=(9, 9), random_state=seed)[1][0].tolist()
+        for seed in (1, 1, 2)
+    )
+    assert first == again != other
+
+
+@pytest.mark.parametrize("with_groups", [False, True])
+def test_split_pairs_leaves_the_global_generator_alone(with_groups):
+    labels, groups = grouped()
+    np.random.seed(0)  # noqa: NPY002
+    before = np.random.get_state()[1].copy()  # noqa: NPY002
+    split_pairs(labels, n_pairs=(9, 9), groups=groups if with_groups else None)
+    assert np.array_equal(before, np.random.get_state()[1])  # noqa: NPY002
+
+
+@pytest.mark.parametrize(
+    ("y", "options", "message"),
+    [
+        (
+            LABELS,
+            {"n_pairs": (4000, 4000)},
+            "test side, but its 60 of 240.* only 745 and",
+        ),
+        (LABELS, {"n_pairs": (40000, 4)}, "training side, but its 180 of 240"),
+        (LABELS, {"n_pairs": (10, 0)}, "n_pairs"),
+        (LABELS, {"n_pairs": 10}, "n_pairs"),
+        (LABELS, {"n_pairs": (10, 10, 10)}, "n_pairs=.* two numbers"),
+        (LABELS, {"test_size": 0.0}, "test_size"),
+        (LABELS, {"test_size": 1.0}, "test_size"),
+        (LABELS, {"groups": [1, 2]}, r"groups has shape \(2,\)"),
+        (LABELS, {"groups": [1] * 240}, "groups holds too few groups, 1"),
+        ([0, np.nan], {}, "y has missing values"),
+        (np.arange(100) // 4, {}, "test_size=0.25 sets no image apart.*groups=y"),
+        (
+            np.arange(100),
+            {"groups": np.arange(100) // 5},
+            "training side.* form only 0 and 2775",
+        ),
+        (
+            np.arange(8) // 4,
+            {"groups": np.arange(8) // 4},
+            "groups holds too few groups, 2",
+        ),
+    ],
+)
+def test_split_pairs_bad_input_is_named(y, options, message):
+    options = {"n_pairs": (10, 10), "random_state": 0, **options}
+    with pytest.raises(ValueError, match=f"(?s){message}"):
+        split_pairs(y, **options)
