@@ -4,6 +4,7 @@ from importlib.metadata import version
 
 from sksiamese._classifier import SiameseClassifier
 from sksiamese._embedder import SiameseEmbedder
+from sksiamese._verifier import SiameseVerifier
 
-__all__ = ["SiameseClassifier", "SiameseEmbedder"]
+__all__ = ["SiameseClassifier", "SiameseEmbedder", "SiameseVerifier"]
 __version__ = version("sksiamese")
