@@ -4,11 +4,11 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
+from sksiamese._classification_metrics import expected_calibration_error
 from sksiamese._priors import representing_weights
-from sksiamese.metrics import expected_calibration_error
 
 
-def log_odds(head, Z, temperature, priors=None):
+def log_odds(head, logits, temperature, priors=None):
     r"""Calibrated log-probabilities, up to a constant in each row.
 
     The head's logits over the temperature, plus :math:`\log(\pi_c / \pi^0_c)` where
@@ -20,11 +20,11 @@ def log_odds(head, Z, temperature, priors=None):
     head : PrototypeHead or RefittedHead
         Head that knows some embeddings.
 
-    Z : ndarray of shape (n, embedding_dim)
-        Embeddings.
+    logits : float64 ndarray of shape (n, n_classes)
+        What the head says of some embeddings.
 
     temperature : float
-        Divisor of the head's logits.
+        Divisor of the logits.
 
     priors : float64 ndarray of shape (n_classes,) or None, default=None
         Class frequencies wanted; None corrects nothing.
@@ -40,10 +40,9 @@ def log_odds(head, Z, temperature, priors=None):
        New a Priori Probabilities: A Simple Procedure", Neural Computation 14, 2002,
        https://doi.org/10.1162/089976602753284446
     """
-    logits = head.logits(Z) / temperature
     if priors is None:
-        return logits
-    return logits + np.log(priors / head.assumed_priors())
+        return logits / temperature
+    return logits / temperature + np.log(priors / head.assumed_priors())
 
 
 def fit_temperature(logits, codes, *, offset=0.0, sample_weight=None):
@@ -136,14 +135,13 @@ def calibrate(head, Z, y, *, held_out, priors=None):
     if priors is not None:
         offset = np.log(priors / head.assumed_priors())
         weights = representing_weights(codes, priors)
-    temperature = fit_temperature(
-        head.logits(Z), codes, offset=offset, sample_weight=weights
-    )
+    logits = head.logits(Z)
+    temperature = fit_temperature(logits, codes, offset=offset, sample_weight=weights)
     error = float("nan")
     if held_out:
         error = expected_calibration_error(
             y,
-            softmax(log_odds(head, Z, temperature, priors), axis=1),
+            softmax(log_odds(head, logits, temperature, priors), axis=1),
             classes=head.classes_,
             sample_weight=weights,
         )

@@ -1,9 +1,8 @@
 """SiameseClassifier: classes by distance in the learned embedding (layer 4)."""
 
-from numbers import Integral
+from numbers import Integral, Real
 
 import numpy as np
-from scipy.special import softmax
 from sklearn.base import ClassifierMixin
 
 from sksiamese._base import BaseSiamese
@@ -49,6 +48,24 @@ class SiameseClassifier(ClassifierMixin, HeadMethods, BaseSiamese):
         name classes that are to be enrolled. None leaves them as the head has them:
         prototypes take all classes for equally frequent, neighbours and other
         classifiers follow their training images.
+
+    unknown : {"reject"} or None, default=None
+        ``"reject"`` predicts ``unknown_label`` for an image that lies farther than
+        ``unknown_threshold_`` from every prototype, or from every labelled image if
+        ``classifier`` is another. The threshold is set by held-out images, so
+        ``validation_fraction`` must leave some. None gives every image a class. Tools
+        that ask for probabilities, such as ``CalibratedClassifierCV``, reject nothing.
+
+    unknown_label : str, int or None, default=None
+        What :meth:`predict` returns for unknown images, of the kind of the labels but
+        none of them. None is -1 for numbers and ``"unknown"`` for strings.
+
+    max_fpr : float, default=0.05
+        For ``unknown="reject"``: share of new images of the known classes, in (0, 1),
+        that is called unknown at most, with a confidence of 95 %. That takes
+        ``log(0.05) / log(1 - max_fpr)`` held-out images, 59 for 0.05 and 299 for 0.01,
+        or as many held-out groups. With fewer, a warning tells what can be promised,
+        and the threshold is the largest held-out distance.
 
     weights : str, path-like or None, default=None
         Weights to start from: a name of torchvision's weights for that backbone,
@@ -237,6 +254,18 @@ class SiameseClassifier(ClassifierMixin, HeadMethods, BaseSiamese):
         remains on them, a little less than on new images; NaN if they were not held
         out, when it would mean nothing.
 
+    unknown_threshold_ : float
+        Value of :meth:`unknown_score` beyond which an image is unknown; only with
+        ``unknown="reject"``, as are the next two.
+
+    unknown_label_ : str, int or float
+        What unknown images are called.
+
+    unknown_calibration_ : dict
+        What the threshold rests on: ``"n_images"``; ``"n_groups"``, or None; the
+        ``"classes"`` that they are of; ``"fpr"``, the share of them beyond it; whether
+        ``max_fpr`` is ``"promised"``; and ``"bound"``, the rate that is.
+
     net_ : skorch.NeuralNet
         The trained network.
 
@@ -276,6 +305,14 @@ class SiameseClassifier(ClassifierMixin, HeadMethods, BaseSiamese):
     for which the held-out images are weighted to represent the wanted frequencies. The
     order of images by the log-odds of two classes stays what it was.
 
+    The promise of ``max_fpr`` rests on the upper Clopper-Pearson bound of the share of
+    held-out images beyond the threshold. It is about new images that come from where
+    those did: of their classes, as frequent as there whatever ``priors`` say, and with
+    groups of new groups, a random image of each; hence one image of each held-out group
+    counts. Copies of an image, and images of a patient, must share a group. With
+    ``early_stopping``, held-out images choose the weights too, and it is no longer
+    exact. How many images of other classes are told depends on those.
+
     References
     ----------
     .. [1] Hadsell, Chopra, LeCun, "Dimensionality Reduction by Learning an Invariant
@@ -308,6 +345,9 @@ class SiameseClassifier(ClassifierMixin, HeadMethods, BaseSiamese):
         "n_neighbors": [Interval(Integral, 1, None, closed="left")],
         "n_prototypes": [Interval(Integral, 1, None, closed="left")],
         "priors": [None, StrOptions({"train"}), dict, list, tuple, np.ndarray],
+        "unknown": [None, StrOptions({"reject"})],
+        "unknown_label": [None, str, Real],
+        "max_fpr": [Interval(Real, 0, 1, closed="neither")],
     }
 
     def __init__(
@@ -318,6 +358,9 @@ class SiameseClassifier(ClassifierMixin, HeadMethods, BaseSiamese):
         n_neighbors=5,
         n_prototypes=1,
         priors=None,
+        unknown=None,
+        unknown_label=None,
+        max_fpr=0.05,
         weights=None,
         trainable="all",
         embedding_dim=None,
@@ -388,56 +431,9 @@ class SiameseClassifier(ClassifierMixin, HeadMethods, BaseSiamese):
         self.n_neighbors = n_neighbors
         self.n_prototypes = n_prototypes
         self.priors = priors
-
-    def predict(self, X):
-        """Predict the class of each image.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, ...)
-            Images or rows of the shape seen in :meth:`fit`.
-
-        Returns
-        -------
-        ndarray of shape (n,)
-            Class labels, those with the largest probability.
-        """
-        logits = self._logits(X)
-        return self.classes_[logits.argmax(axis=1)]
-
-    def predict_proba(self, X):
-        """Calibrated probability of each class.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, ...)
-            Images or rows of the shape seen in :meth:`fit`.
-
-        Returns
-        -------
-        float64 ndarray of shape (n, n_classes)
-            Probabilities; columns in the order of ``classes_``, rows add up to 1.
-        """
-        return softmax(self._logits(X), axis=1)
-
-    def decision_function(self, X):
-        """Calibrated log-odds.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, ...)
-            Images or rows of the shape seen in :meth:`fit`.
-
-        Returns
-        -------
-        float64 ndarray of shape (n, n_classes), or (n,) for two classes
-            Logits whose softmax are the probabilities; for two classes the log-odds of
-            ``classes_[1]``. Minus infinity for a class of which no image is known.
-        """
-        logits = self._logits(X)
-        if len(self.classes_) == 2:
-            return logits[:, 1] - logits[:, 0]
-        return logits
+        self.unknown = unknown
+        self.unknown_label = unknown_label
+        self.max_fpr = max_fpr
 
     @property
     def prototypes_(self):

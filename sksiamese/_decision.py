@@ -2,11 +2,13 @@
 
 Layer 0: NumPy and scikit-learn only. A head learns labels of embeddings bit by bit:
 ``partial_fit`` adds some, ``forget`` drops classes, ``logits`` judges, as if classes
-were as frequent as ``assumed_priors`` says; ``counts`` is how often each was learned.
+were as frequent as ``assumed_priors`` says; ``counts`` is how often each was learned,
+``novelty`` how far something lies from all that was learned.
 """
 
 import numpy as np
 from sklearn.base import clone
+from sklearn.metrics import pairwise_distances_argmin_min
 
 from sksiamese._priors import assumed_priors
 
@@ -170,6 +172,25 @@ class PrototypeHead:
         first = np.searchsorted(self.labels_, self.classes_)
         return -np.minimum.reduceat(squares, first, axis=1)
 
+    def novelty(self, Z, logits=None):
+        """Distance to the nearest prototype.
+
+        Parameters
+        ----------
+        Z : ndarray of shape (n, embedding_dim)
+            Embeddings.
+
+        logits : float64 ndarray of shape (n, n_classes) or None, default=None
+            What :meth:`logits` gives for them, if that is at hand.
+
+        Returns
+        -------
+        float64 ndarray of shape (n,)
+            Euclidean distances, >= 0.
+        """
+        logits = self.logits(Z) if logits is None else logits
+        return np.sqrt(-logits.max(axis=1))
+
 
 class RefittedHead:
     """Any scikit-learn classifier, fitted again whenever embeddings are added.
@@ -312,6 +333,25 @@ class RefittedHead:
             return scores
         proba = self.classifier_.predict_proba(Z)
         return np.log(np.clip(proba, _SMALLEST_PROBABILITY, None))
+
+    def novelty(self, Z, logits=None):
+        """Distance to the nearest embedding known.
+
+        Parameters
+        ----------
+        Z : ndarray of shape (n, embedding_dim)
+            Embeddings.
+
+        logits : float64 ndarray of shape (n, n_classes) or None, default=None
+            Not needed, as a classifier's scores say nothing about distances.
+
+        Returns
+        -------
+        float64 ndarray of shape (n,)
+            Euclidean distances, >= 0.
+        """
+        nearest = pairwise_distances_argmin_min(Z, self.embeddings_)[1]
+        return nearest.astype(np.float64)
 
 
 def make_head(classifier, n_prototypes, n_neighbors, random_state):

@@ -1,13 +1,21 @@
 """What a classifier builds on the embedding (layer 3)."""
 
 import copy
+import warnings
 
 import numpy as np
+from scipy.special import softmax
 from sklearn.utils.validation import check_consistent_length
 
 from sksiamese._calibration import calibrate, log_odds
 from sksiamese._decision import make_head
 from sksiamese._diagnosis import check_finite
+from sksiamese._open_set import (
+    add_label,
+    calibrate_rejection,
+    check_unknown_label,
+    warn_of_promise,
+)
 from sksiamese._priors import check_priors, wanted_priors
 from sksiamese._validation import (
     check_classes,
@@ -19,7 +27,7 @@ from sksiamese._validation import (
 
 
 class HeadMethods:
-    """Fit, calibrate and extend the head that decides on embeddings.
+    """Fit, calibrate, extend and ask the head that decides on embeddings.
 
     Mixed into the classifier, in front of ``BaseSiamese``.
     """
@@ -56,8 +64,15 @@ class HeadMethods:
         Raises
         ------
         ValueError
-            If a label is not among the classes of the first call.
+            If a label is not among the classes of the first call, or with
+            ``unknown="reject"``, which needs held-out images.
         """
+        if self.unknown is not None:
+            raise ValueError(
+                f"unknown={self.unknown!r} needs held-out images to set its threshold"
+                " by, and partial_fit holds none out: use fit, or set unknown to None."
+            )
+        self._check_unknown_label(None)
         known = check_classes(y, classes, getattr(self, "classes_", None))
         if known is not None:
             _check_priors(self.priors, known)
@@ -70,6 +85,7 @@ class HeadMethods:
             self._population = copy.deepcopy((self.priors, self.class_weight))
             self._place_head(head.forget(np.unique(y)).partial_fit(Z, y), known)
             self._calibrate(self.head_, Z, y, held_out=False)
+            self._drop_threshold()
         return self
 
     def enroll(self, X, y):
@@ -78,6 +94,10 @@ class HeadMethods:
         The images are embedded and join the prototypes, the neighbours or the
         training set of the head. New labels join ``classes_``. The network and the
         temperature stay as they are; with ``priors="train"`` the frequencies follow.
+
+        With ``unknown="reject"``, images of new classes are no longer unknown;
+        ``max_fpr`` says nothing about them, but goes on to hold for the classes of
+        :meth:`fit`, as the prototypes that the threshold was set for go on to count.
 
         Parameters
         ----------
@@ -95,34 +115,147 @@ class HeadMethods:
         Raises
         ------
         ValueError
-            If ``priors`` was an array or a dict without a new label. Nothing is changed
-            then.
+            If ``priors`` was an array or a dict without a new label, or if a label is
+            that of unknown images. Nothing is changed then.
         """
         check_is_fitted(self)
-        y = check_targets(self, y)
+        with warnings.catch_warnings():
+            # One image of each of many classes is what enrolment is for.
+            warnings.filterwarnings("ignore", "The number of unique classes")
+            y = check_targets(self, y)
         check_kind(y, self.classes_)
         check_consistent_length(X, y)
         classes = np.union1d(self.classes_, y)
         _check_priors(self._population[0], classes)
+        if hasattr(self, "unknown_label_"):
+            check_unknown_label(self.unknown_label_, classes)
         head = copy.deepcopy(self.head_).partial_fit(self._embed(X), y)
         self._place_head(head, classes)
         return self
 
+    # --- what the head says ----------------------------------------------------------
+
+    def predict(self, X):
+        """Predict the class of each image.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, ...)
+            Images or rows of the shape seen in :meth:`fit`.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+            Class labels, those with the largest probability; with ``unknown="reject"``
+            ``unknown_label_`` where :meth:`unknown_score` exceeds
+            ``unknown_threshold_``. The dtype is that of ``classes_``, or a wider one
+            that holds that label too.
+        """
+        Z, scores = self._ask(X)
+        best = self._calibrated(scores).argmax(axis=1)
+        if not hasattr(self, "unknown_threshold_"):
+            return self.classes_[best]
+        best[self._novelty(Z, scores) > self.unknown_threshold_] = -1  # the last
+        return add_label(self.classes_, self.unknown_label_)[best]
+
+    def predict_proba(self, X):
+        """Calibrated probability of each class.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, ...)
+            Images or rows of the shape seen in :meth:`fit`.
+
+        Returns
+        -------
+        float64 ndarray of shape (n, n_classes)
+            Probabilities, if the image is of one of the classes; columns in the order
+            of ``classes_``, rows add up to 1.
+        """
+        return softmax(self._calibrated(self._ask(X)[1]), axis=1)
+
+    def decision_function(self, X):
+        """Calibrated log-odds.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, ...)
+            Images or rows of the shape seen in :meth:`fit`.
+
+        Returns
+        -------
+        float64 ndarray of shape (n, n_classes), or (n,) for two classes
+            Logits whose softmax are the probabilities; for two classes the log-odds of
+            ``classes_[1]``. Minus infinity for a class of which no image is known.
+        """
+        logits = self._calibrated(self._ask(X)[1])
+        if len(self.classes_) == 2:
+            return logits[:, 1] - logits[:, 0]
+        return logits
+
+    def unknown_score(self, X):
+        """Distance to the nearest of what is known: larger is more likely unknown.
+
+        Available whatever ``unknown`` is; the area under its ROC curve says how well
+        images of other classes are told, whatever the threshold.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, ...)
+            Images or rows of the shape seen in :meth:`fit`.
+
+        Returns
+        -------
+        float64 ndarray of shape (n,)
+            Euclidean distances between embeddings, >= 0, at most 2 if
+            ``normalize=True``: to the nearest prototype or, with other classifiers, to
+            the nearest labelled image. With ``unknown="reject"`` the prototypes of
+            images that were not held out, which ``unknown_threshold_`` is for, count
+            too.
+        """
+        return self._novelty(self._embed(X))
+
     # --- the head --------------------------------------------------------------------
 
-    def _check_head(self, n_train, labels=None):
+    def _check_head(self, n_train, labels=None, n_held_out=0):
         """Refuse a head that would fail, before the network trains for it."""
         self._make_head(0).check_room(n_train)
-        if labels is not None:
-            _check_priors(self.priors, labels)
+        if labels is None:
+            return
+        _check_priors(self.priors, labels)
+        self._check_unknown_label(labels)
+        if self.unknown is not None and n_held_out == 0:
+            warm = self.warm_start and hasattr(self, "net_")
+            why = (
+                "warm_start goes on with a network that trained on all images, or on"
+                " others than these: set warm_start=False"
+                if warm
+                else f"at validation_fraction={self.validation_fraction} no class can"
+                " spare two images: raise it, add images"
+            )
+            raise ValueError(
+                f"unknown={self.unknown!r} needs held-out images to set its threshold"
+                f" by, but {why}, or set unknown=None."
+            )
+
+    def _check_unknown_label(self, labels):
+        """Check the label of unknown images, if there are to be any; return it."""
+        if self.unknown is not None:
+            return check_unknown_label(self.unknown_label, labels)
+        if self.unknown_label is not None:
+            raise ValueError(
+                f"unknown_label={self.unknown_label!r} has no effect while unknown is"
+                " None: set unknown='reject' too."
+            )
+        return None
 
     def _make_head(self, seed):
         """Build a head that knows no image yet."""
         return make_head(self.classifier, self.n_prototypes, self.n_neighbors, seed)
 
-    def _fit_head(self, X, y, train, held_out, seed):
-        """Fit the head on all embeddings and the temperature on the held-out ones."""
-        Z = self.net_.embed(X)
+    def _fit_head(self, X, y, train, held_out, groups, seed):
+        """Fit the head on all embeddings, and on held-out ones what it is judged by."""
+        Z = check_finite(self.net_.embed(X))
         head = self._make_head(seed).partial_fit(Z[train], y[train])
         # A class whose only group is held out cannot be judged.
         judged = held_out[np.isin(y[held_out], head.classes_)]
@@ -133,6 +266,10 @@ class HeadMethods:
             self._calibrate(head, Z[judged], y[judged], held_out=True)
         else:
             self._calibrate(head, Z, y, held_out=False)
+        self._drop_threshold()
+        if self.unknown is not None:
+            groups = None if groups is None else groups[judged]
+            self._calibrate_threshold(head, Z[judged], y[judged], groups, seed)
 
     def _place_head(self, head, classes):
         """Take a head over, with the frequencies that are wanted of all classes."""
@@ -153,16 +290,49 @@ class HeadMethods:
             return None
         return self.priors_[np.searchsorted(self.classes_, head.classes_)]
 
-    def _logits(self, X):
-        """Calibrated logits, columns in the order of ``classes_``."""
+    def _ask(self, X):
+        """Embeddings, and what the head says of them."""
         Z = self._embed(X)  # refuses what is not fitted
+        return Z, self.head_.logits(Z)
+
+    def _calibrated(self, scores):
+        """Calibrated logits, columns in the order of ``classes_``."""
         head = self.head_
-        logits = log_odds(head, Z, self.temperature_, self._wanted_priors(head))
+        logits = log_odds(head, scores, self.temperature_, self._wanted_priors(head))
         if len(head.classes_) == len(self.classes_):
             return logits
         every = np.full((len(logits), len(self.classes_)), -np.inf)
         every[:, np.searchsorted(self.classes_, head.classes_)] = logits
         return every
+
+    # --- the open set ----------------------------------------------------------------
+
+    def _calibrate_threshold(self, head, Z, y, groups, seed):
+        """Set the threshold by held-out images and a head that has not learned them."""
+        self.unknown_label_ = self._check_unknown_label(self.classes_)
+        self.unknown_threshold_, self.unknown_calibration_ = calibrate_rejection(
+            head, Z, y, self.max_fpr, groups=groups, random_state=seed
+        )
+        # The head in use has learned more than this one, by which prototypes moved. So
+        # those of this one count on, whatever is learned: no image is ever farther than
+        # it was for them, and the promise holds. Other heads keep every embedding.
+        self._unknown_head = head if hasattr(head, "prototypes_") else None
+        warn_of_promise(
+            self.unknown_calibration_, self.max_fpr, self.classes_, stacklevel=6
+        )
+
+    def _novelty(self, Z, scores=None):
+        """Distance to the nearest of what is known."""
+        novelty = self.head_.novelty(Z, scores)
+        if self._unknown_head is None:
+            return novelty
+        return np.minimum(novelty, self._unknown_head.novelty(Z))
+
+    def _drop_threshold(self):
+        """Forget what an earlier ``fit`` knew of unknown images."""
+        for name in ("threshold_", "calibration_", "label_"):
+            vars(self).pop(f"unknown_{name}", None)
+        self._unknown_head = None
 
 
 def _check_priors(priors, classes):

@@ -111,7 +111,7 @@ def test_log_odds_with_priors_are_the_true_posteriors(name, wanted, counts):
         head, Z[1::2], y[1::2], held_out=True, priors=priors
     )
     points = np.random.default_rng(1).uniform(-3, 4, size=(400, 2))
-    found = softmax(log_odds(head, points, temperature, priors), axis=1)
+    found = softmax(log_odds(head, head.logits(points), temperature, priors), axis=1)
     gaps = np.abs(found - true_posteriors(points, priors))
     # What the means of 1500 to 2500 rare samples leave; without the correction 0.5.
     assert gaps.max() < 0.08
@@ -152,7 +152,9 @@ def test_priors_leave_the_order_of_two_classes(head):
         fitted = make().partial_fit(Z[::2], y[::2])
         options = {"held_out": True, "priors": priors}
         temperature, _ = calibrate(fitted, Z[1::2], y[1::2], **options)
-        scores.append(log_odds(fitted, new, temperature, priors) @ [-1, 1])
+        scores.append(
+            log_odds(fitted, fitted.logits(new), temperature, priors) @ [-1, 1]
+        )
     assert roc_auc_score(y_new, scores[0]) == pytest.approx(
         roc_auc_score(y_new, scores[1]), abs=1e-12
     )
@@ -165,7 +167,9 @@ def test_priors_correct_the_calibration_of_prototypes_under_imbalance():
     for priors in (None, np.array([20 / 21, 1 / 21])):
         head = PrototypeHead().partial_fit(Z[::2], y[::2])
         temperature, _ = calibrate(head, Z[1::2], y[1::2], held_out=True, priors=priors)
-        proba = softmax(log_odds(head, new, temperature, priors), axis=1)[:, 1]
+        proba = softmax(log_odds(head, head.logits(new), temperature, priors), axis=1)[
+            :, 1
+        ]
         bins = np.digitize(proba, np.linspace(0, 1, 11))
         errors.append(
             sum(
@@ -180,7 +184,9 @@ def test_priors_correct_the_calibration_of_prototypes_under_imbalance():
 def test_log_odds_without_priors_are_logits_over_the_temperature():
     Z, y = draw((30, 20))
     head = PrototypeHead().partial_fit(Z, y)
-    np.testing.assert_array_equal(log_odds(head, Z, 3.0), head.logits(Z) / 3.0)
-    shifted = log_odds(head, Z, 3.0, np.array([0.9, 0.1])) @ [-1, 1]
-    odds = log_odds(head, Z, 3.0) @ [-1, 1]
+    np.testing.assert_array_equal(
+        log_odds(head, head.logits(Z), 3.0), head.logits(Z) / 3.0
+    )
+    shifted = log_odds(head, head.logits(Z), 3.0, np.array([0.9, 0.1])) @ [-1, 1]
+    odds = log_odds(head, head.logits(Z), 3.0) @ [-1, 1]
     np.testing.assert_allclose(expit(shifted), expit(odds + np.log(0.1 / 0.9)))

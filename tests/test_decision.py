@@ -153,6 +153,37 @@ def test_prototype_logits_match_loop(dtype, n_prototypes):
     np.testing.assert_allclose(logits, logits_by_loop(head, Z), atol=1e-9)
 
 
+def nearest_by_loop(Z, known):
+    return [min(math.dist(z, k) for k in known) for z in Z.tolist()]
+
+
+@pytest.mark.parametrize("n_prototypes", [1, 3])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_prototype_novelty_is_the_distance_to_the_nearest(dtype, n_prototypes):
+    Z, y = labelled(dtype=dtype)
+    new, _ = labelled(seed=1, dtype=dtype)
+    head = PrototypeHead(n_prototypes, 0).partial_fit(Z, y)
+    novelty = head.novelty(new)
+    assert novelty.dtype == np.float64
+    expected = nearest_by_loop(new, head.prototypes_.tolist())
+    np.testing.assert_allclose(novelty, expected, atol=1e-7)
+    np.testing.assert_array_equal(head.novelty(new, head.logits(new)), novelty)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_refitted_head_novelty_is_the_distance_to_the_nearest_embedding(dtype):
+    Z, y = labelled(dtype=dtype)
+    new, _ = labelled(seed=1, dtype=dtype)
+    head = RefittedHead(GaussianNB()).partial_fit(Z[:30], y[:30])
+    before = head.novelty(new)
+    head.partial_fit(Z[30:], y[30:])
+    novelty = head.novelty(new)
+    assert novelty.dtype == np.float64
+    np.testing.assert_allclose(novelty, nearest_by_loop(new, Z.tolist()), atol=1e-5)
+    assert (novelty <= before).all()
+    assert (novelty < before).any()
+
+
 CLASSIFIERS = [
     GaussianNB(),
     KNeighborsClassifier(3),

@@ -101,6 +101,9 @@ def test_fit_on_bad_data(data, labels, message):
         ({"priors": [1.0, 0.0]}, "priors=.*greater than 0"),
         ({"priors": [0.2, 0.3, 0.5]}, r"priors has shape \(3,\).*\[0, 1\]"),
         ({"priors": {0: 1.0}}, r"priors=.*lacks the classes \[1\].*name every class"),
+        ({"unknown": "reject"}, "unknown='reject' needs held-out.*raise validation"),
+        ({"unknown": "reject", "unknown_label": 1}, "unknown_label=1 is one of.*set"),
+        ({"unknown_label": -1}, "unknown_label=-1 has no effect.*set unknown"),
     ],
 )
 def test_fit_with_bad_parameters(params, message):
@@ -146,6 +149,9 @@ BAD_VALUES = {
     "n_neighbors": 0,
     "n_prototypes": 0,
     "priors": "uniform",
+    "unknown": "maybe",
+    "unknown_label": [1],
+    "max_fpr": 1.0,
 }
 
 
@@ -180,6 +186,17 @@ def test_partial_fit_refuses_what_needs_all_counts(name, value, default, fitted_
         clf.set_params(**{name: value}).partial_fit(X, Y)
 
 
+@pytest.mark.parametrize("fitted_before", [False, True])
+def test_partial_fit_refuses_what_needs_held_out_images(fitted_before):
+    clf = fast()
+    if fitted_before:
+        clf.fit(X, Y)
+    with pytest.raises(ValueError, match="unknown='reject' needs.*set unknown to None"):
+        clf.set_params(unknown="reject").partial_fit(X, Y)
+    with pytest.raises(ValueError, match="unknown_label=7 has no effect"):
+        clf.set_params(unknown=None, unknown_label=7).partial_fit(X, Y)
+
+
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_misspelt_parameter_is_refused_at_once(estimator):
     with pytest.raises(TypeError, match="marginn"):
@@ -187,7 +204,8 @@ def test_misspelt_parameter_is_refused_at_once(estimator):
 
 
 @pytest.mark.parametrize(
-    "method", ["predict", "predict_proba", "decision_function", "transform"]
+    "method",
+    ["predict", "predict_proba", "decision_function", "unknown_score", "transform"],
 )
 def test_unfitted_estimator_says_so(method):
     with pytest.raises(NotFittedError, match="SiameseClassifier"):

@@ -1,6 +1,7 @@
 """The head of the classifier: enrolment, chunks, wanted class frequencies."""
 
 import pickle
+import warnings
 
 import numpy as np
 import pytest
@@ -263,3 +264,12 @@ def test_equal_class_weights_change_no_prediction(digits):
     assert same > 0.999
     np.testing.assert_array_equal(found["none"] > 0, found["ones"] > 0)
     assert (found["rare"] > 0).mean() >= (found["none"] > 0).mean()
+
+
+def test_enroll_of_one_image_of_each_of_many_classes_is_no_regression(digits):
+    X, y, _, _ = digits
+    clf = fast(max_epochs=1).fit(X[:60], y[:60])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        clf.enroll(X[:30], np.arange(100, 130))
+    assert len(clf.classes_) == 40
