@@ -31,8 +31,27 @@ LEVELS = {
     "imbalance": 0.7,
     "_validation": 0.5,
     "_priors": 0,
-    "metrics": 0,
-    "pairs": 0,
+    "_image_statistics": 0.1,
+    "_verification_metrics": 0.05,
+    "_retrieval_metrics": 0.05,
+    "_classification_metrics": 0.05,
+    "_intervals": 0.1,
+    "_few_shot": 0.2,
+    "_pair_sampling": 0.6,
+    "_pair_protocol": 0.7,
+    "_duplicates": 0.2,
+    "_shortcut": 0,
+    "_pair_split": 0.7,
+    "_audit": 0.75,
+    "_scorers": 0.7,
+    "pairs": 0.8,
+    "metrics": 0.8,
+    "_open_set": 0.5,
+    "_threshold": 0,
+    "_independent_pairs": 0,
+    "_pair_calibration": 0.9,
+    "_encoding": 0,
+    "_image_split": 0.1,
     "_batches": 1,
     "_device": 1,
     "_module": 1,
@@ -51,6 +70,14 @@ LEVELS = {
     "_base": 3.5,
     "_classifier": 4,
     "_embedder": 4,
+    "_embedder_interface": 3.8,
+    "_verifier": 4,
+    "_plotting": 4,
+    "_embedding_display": 4.2,
+    "_history_display": 4.2,
+    "_pair_displays": 4.2,
+    "_pair_grid_display": 4.2,
+    "display": 4.4,
     "__init__": 6,
 }
 MODULES = sorted(PACKAGE.glob("*.py"))
@@ -71,6 +98,14 @@ def imported(path, *, at_load=False):
 
 def roots(path, **kwargs):
     return {name.split(".")[0] for name in imported(path, **kwargs)}
+
+
+def only_assigns(node):
+    """Whether this is a constructor, as long as its list of parameters."""
+    rest = [s for s in node.body if not isinstance(s, ast.Assign)]
+    return node.name == "__init__" and all(
+        ast.unparse(s).startswith("super().__init__(") for s in rest
+    )
 
 
 def test_every_module_has_a_level():
@@ -115,7 +150,7 @@ def test_files_and_functions_stay_short(path):
     text = path.read_text(encoding="utf-8")
     assert text.count("\n") <= MAX_FILE_LINES
     for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.FunctionDef):
+        if isinstance(node, ast.FunctionDef) and not only_assigns(node):
             body = node.body[bool(ast.get_docstring(node)) :]
             length = body[-1].end_lineno - body[0].lineno + 1 if body else 0
             assert length <= MAX_BODY_LINES, f"{node.name}: {length} lines"
