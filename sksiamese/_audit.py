@@ -66,7 +66,7 @@ class PairAudit:
         members, 0.5 being chance; NaN if that was not measured.
 
     skipped : dict of str to str
-        Checks that were not made, and why.
+        Checks that were not made, or that could not decide, and why.
 
     report : str
         All checks and what they found, as printed.
@@ -165,15 +165,37 @@ list of n images, or None, default=None
     the means of classes, is not negative, ``w * D**2 + C <= 0``. With two classes that
     holds even for ``w = 1``, however the pairs are drawn. It holds for any function of
     an image, so for classes that are easy to see as for others. A leak violates it,
-    since both members of its different pairs give themselves away. A shortcut is found
-    where the AUC is 0.6 or more and this is violated, at ``w = 1 / 20``, by four
-    standard errors over images.
+    since both members of its different pairs give themselves away.
+
+    A lower bound of ``w`` comes from the test pairs. Images that same pairs join are of
+    one class, so classes are at least as large as the connected components. If these
+    have ``n_k`` of ``n`` images, ``sum(n_k * (n_k - 1)) / (n * (n - 1))`` bounds ``w``,
+    provided that the images in pairs are all there are. How nearly they are is told by
+    the images that occur once in different pairs (Good's coverage [1]_), and the bound
+    is multiplied by the square of that share. ``w`` is 1 if there are two components,
+    and at least 1 / 20 in any case, which is that of 20 equally frequent classes.
+
+    A shortcut is found where the AUC is 0.6 or more and the inequality is violated by
+    four standard errors over images. The check is passed where the AUC is less, or the
+    inequality holds by four standard errors; else it is undecided, ``skipped`` tells
+    so, and ``ok`` says nothing of shortcuts.
+
+    Chance decides how small a leak is found. Where both members of all different pairs
+    are altered and the classes are two, equally frequent ones, an AUC of 0.98 takes 300
+    test pairs. One of 0.87 takes 1,000 if each image is in three pairs or more, and
+    over 3,000 if each is in one; with less it is undecided.
 
     What that cannot find: leaks below 0.6, leaks that alter only one member of each
     different pair, which looks like a class so rare that it has no same pairs, and
     leaks in other things than the statistics named. What it may find in a fair
     protocol: a class that alone has nearly all same pairs and less than a fifth of the
     images. A model need only know that class there, so that its figures mean little.
+
+    References
+    ----------
+    .. [1] I. J. Good (1953). The population frequencies of species and the estimation
+       of population parameters. Biometrika 40, 237-264.
+       https://doi.org/10.1093/biomet/40.3-4.237
 
     Examples
     --------
@@ -208,6 +230,7 @@ class _Audit:
     def __init__(self, protocol):
         self._protocol = protocol
         self._findings, self._skipped, self._lines = [], {}, []
+        self._undecided = []
         self.shortcut_auc = float("nan")
 
     def passed(self, name, detail):
@@ -225,10 +248,17 @@ class _Audit:
         self._skipped[name] = reason
         self._lines.append(("-", name, f"not checked: {reason}"))
 
+    def undecided(self, name, reason):
+        """Note a check that could not decide."""
+        self._skipped[name] = reason
+        self._undecided.append(name)
+        self._lines.append(("?", name, f"undecided: {reason}"))
+
     def result(self):
         """Put it all together."""
         n = len(self._findings)
         verdict = f"{n} finding{'s' * (n != 1)}" if n else "nothing found"
+        verdict += "".join(f", {name} undecided" for name in self._undecided)
         lines = [f"Audit of a pair protocol: {verdict}"]
         protocol = self._protocol
         for name, pairs, same, used in zip(
@@ -367,17 +397,35 @@ def _class_balance(protocol, audit):
     """Compare the shares of same pairs."""
     name = "class_balance"
     rates = [same.mean() for same in protocol.same]
-    sizes = [len(same) for same in protocol.same]
     text = f"{rates[0]:.1%} of the training and {rates[1]:.1%} of the test pairs same"
     gap = abs(rates[0] - rates[1])
-    pooled = np.concatenate(protocol.same).mean()
-    error = np.sqrt(pooled * (1 - pooled) * (1 / sizes[0] + 1 / sizes[1]))
     if min(rates) == 0 or max(rates) == 1:
         audit.found(name, f"a side has one kind only: {text}", 0)
-    elif gap > _RATE_GAP and gap > _N_ERRORS * error:
+    elif gap > _RATE_GAP and gap > _N_ERRORS * _gap_error(protocol):
         audit.found(name, f"the sides differ: {text}", 0)
     else:
         audit.passed(name, text)
+
+
+def _gap_error(protocol):
+    """Estimate the standard error of the difference between shares of same pairs.
+
+    Pairs that share an image are not independent: what they deviate by is added up for
+    each image first (the variance of averages over dyads).
+    """
+    pooled = np.concatenate(protocol.same).mean()
+    deviation = np.concatenate(
+        [
+            sign * (same - pooled) / len(same)
+            for sign, same in zip((1, -1), protocol.same, strict=True)
+        ]
+    )
+    members = np.concatenate(protocol.pairs).ravel()
+    of_images = np.bincount(members, weights=np.repeat(deviation, 2))
+    alone = (deviation**2).sum()
+    # A pair counts with both its members, so once too often. By chance the rest falls
+    # below what independent pairs would have.
+    return np.sqrt(max(alone, (of_images**2).sum() - alone))
 
 
 def _shortcut(protocol, audit):
@@ -400,6 +448,14 @@ def _shortcut(protocol, audit):
         return audit.skip(name, "fewer than 30 pairs of a kind on a side")
     audit.shortcut_auc = result.auc
     text = f"AUC {result.auc:.3f} of one member's statistics"
+    if result.undecided:
+        return audit.undecided(
+            name,
+            f"{text}, most telling is {result.statistic}; these pairs are too few to"
+            " tell whether that is a leak or due to unequal classes. More pairs of"
+            " these images can settle it, or the frequencies of the classes: if they"
+            " are equal, it is a leak",
+        )
     if not result.found:
         why = "" if result.auc < 0.6 else ", which unequal classes may explain"
         return audit.passed(name, text + why)

@@ -1,30 +1,34 @@
-"""Images that are there twice, in two splits or in one (layer 0, step 0.2).
+"""Images that are there twice, in two splits or in one (layer 0, a late step).
 
-NumPy and packages that scikit-learn needs, only. Pairs of rows are looked at block by
-block, so memory does not grow with their number.
+NumPy, scikit-learn and packages that it needs, only. Pairs of rows are looked at block
+by block, so memory does not grow with their number.
 """
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from numbers import Real
 
 import numpy as np
 from joblib import cpu_count
 from threadpoolctl import threadpool_limits
 
 from sksiamese._image_statistics import ImageBlocks, pixel_codes
+from sksiamese._validation import Interval, validate_params
+from sksiamese._waves import Waves, as_real, unit
 
-# Images are compared by their waves of 2 to 11 periods a side: slower ones are alike in
-# most images of a kind, faster ones are lost in coding.
-_SIDE, _LOW, _HIGH, _COARSE, _SHIFTED = 32, 2, 11, 7, 9
 _MIN_PIXELS = 16
 # Near: as far above what unrelated images reach as copies are, in Fisher's z.
 _MARGIN, _LEAST, _ENOUGH = 1.5, 0.96, 0.998
 # What two near images have in common at least, in the coarse waves, and where one is
 # shifted in the strengths of the waves alone.
 _COARSE_LEAST, _STRENGTH_LEAST = 0.95, 0.98
-_N_REFERENCES, _RANK = 1000, 6
+# So many images tell what unrelated ones reach. Up to that share of them may be copies
+# of one image; where more are as near, all images are alike.
+_N_REFERENCES, _RANK, _MOST_COPIES = 1000, 6, 0.1
 _N_AXES = 48
 _BLOCK_A, _BLOCK_B, _CONFIRMED = 512, 2048, 1 << 15
+# Pairs that are looked at closely, of each row and column of a block.
+_CLOSEST = 16
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,10 @@ class Duplicates:
         return f"<Duplicates: {exact} exact, {len(self) - exact} near>"
 
 
+@validate_params(
+    {"max_distance": [Interval(Real, 0, None, closed="left"), None]},
+    prefer_skip_nested_validation=True,
+)
 def find_duplicates(X_a, X_b=None, *, max_distance=None):
     """Find images of one split that are in another, or twice in one.
 
@@ -63,7 +71,9 @@ def find_duplicates(X_a, X_b=None, *, max_distance=None):
     are copies that were coded again, changed in brightness or contrast, resized,
     turned grey, or shifted by a pixel: the correlation of their waves of medium length
     stands out from what unrelated images of the same sets reach, so that X-rays, which
-    all look alike, are not taken for copies. Not found are crops, rotations, mirror
+    all look alike, are not taken for copies. Copies of one image that are more than a
+    tenth of all pass for images that look alike, and only the nearest of them are
+    found, if no ``max_distance`` is given. Not found are crops, rotations, mirror
     images and larger shifts; halved and shifted copies of images of about 28 x 28 or of
     little detail are found in part. Images below 16 x 16 pixels and those of one tone
     are compared exactly only. Simple drawings, such as dots and strokes, may be named
@@ -71,14 +81,16 @@ def find_duplicates(X_a, X_b=None, *, max_distance=None):
 
     Embeddings, which are rows of floats, are near within a Euclidean distance.
 
-    Of many duplicates of one row, the nearest is named, so the result has no more
-    entries than there are rows; each row that has a duplicate is in it.
+    Of many duplicates of one row, the nearest is named, or one of the nearest where
+    nearly all images are near each other; so the result has no more entries than there
+    are rows. Each row that has a duplicate is in it, as far as these are found.
 
     Parameters
     ----------
     X_a : array-like of shape (n_a, height, width), (n_a, height, width, n_channels) \
 or (n_a, n_features), or list of n_a images
-        Images, or embeddings as rows. The images of a list may differ in size.
+        Images, or embeddings as rows of one array or data frame. The images of a list
+        may differ in size.
         Memory-mapped arrays are read in parts.
 
     X_b : array-like or None, default=None
@@ -99,7 +111,8 @@ or (n_a, n_features), or list of n_a images
     Raises
     ------
     ValueError
-        If the input is neither images nor embeddings, or holds NaN.
+        If the input is neither images nor embeddings, holds NaN or values beyond 1e12,
+        or embeddings differ in width.
 
     Examples
     --------
@@ -109,15 +122,22 @@ or (n_a, n_features), or list of n_a images
     >>> find_duplicates(X[:4], X[3:]).rows
     array([[3, 0]])
     """
-    if max_distance is not None and not max_distance >= 0:
-        raise ValueError(f"max_distance={max_distance} must be 0 or more, or None.")
+    if isinstance(max_distance, (bool, np.bool_)):
+        raise ValueError(f"max_distance={max_distance} is no number: pass a distance.")
     sets = [(X_a, "X_a")] if X_b is None else [(X_a, "X_a"), (X_b, "X_b")]
     if all(getattr(X, "ndim", 0) == 2 for X, _ in sets):
-        sets = [_check_rows(*named) for named in sets]
-        # A row is an image of one line, as far as equality goes.
-        codes = pixel_codes(*(ImageBlocks(Z[:, None], "rows") for Z in sets))
-        search = _EmbeddingSearch(sets, max_distance) if max_distance else None
-        return _collect(codes, search)
+        return _compare_embeddings([_check_rows(*s) for s in sets], max_distance)
+    for X, name in sets:
+        if isinstance(X, (list, tuple)) and len(X) and np.ndim(X[0]) == 1:
+            raise ValueError(
+                f"{name} is a list of rows: pass embeddings as one array,"
+                f" np.stack({name}), and images as arrays of two or three axes."
+            )
+    if max_distance is not None and max_distance > 2:
+        raise ValueError(
+            f"max_distance={max_distance}, but the distance of images is 1 -"
+            " correlation, which is at most 2: pass a smaller one."
+        )
     sets = [ImageBlocks(*named) for named in sets]
     return compare_images(sets, pixel_codes(*sets), max_distance)
 
@@ -146,7 +166,13 @@ def compare_images(sets, codes, max_distance=None):
         for images in sets:
             for _ in images.floats():  # NaN is an error in any case
                 pass
-    return _collect(codes, _ImageSearch(sets, max_distance) if near else None)
+
+    def make_search(rows):
+        """Compare some images of each set."""
+        parts = [images.subset(r) for images, r in zip(sets, rows, strict=True)]
+        return _ImageSearch(parts, max_distance)
+
+    return _collect(codes, make_search if near else None)
 
 
 def large_enough(images):
@@ -165,6 +191,24 @@ def large_enough(images):
     return len(images) > 0 and bool(images.sizes.min() >= _MIN_PIXELS)
 
 
+def _compare_embeddings(sets, max_distance):
+    """Find duplicates among embeddings."""
+    if len({Z.shape[1] for Z in sets}) > 1:
+        raise ValueError(
+            f"X_b has {sets[1].shape[1]} columns, but X_a has {sets[0].shape[1]}:"
+            " pass embeddings of one model."
+        )
+    # A row is an image of one line, as far as equality goes.
+    codes = pixel_codes(*(ImageBlocks(Z[:, None], "rows") for Z in sets))
+
+    def make_search(rows):
+        """Compare some rows of each set."""
+        parts = [Z[r] for Z, r in zip(sets, rows, strict=True)]
+        return _EmbeddingSearch(parts, max_distance)
+
+    return _collect(codes, make_search if max_distance else None)
+
+
 def _check_rows(Z, name):
     """Check embeddings."""
     Z = np.asarray(Z)
@@ -178,12 +222,12 @@ def _check_rows(Z, name):
     return Z
 
 
-def _collect(codes, search):
+def _collect(codes, make_search):
     """Join exact and near duplicates into one sorted result."""
     exact = _exact(codes)
     near, distance = np.empty((0, 2), dtype=np.int64), np.empty(0)
-    if search is not None and min(map(len, codes)) > 0:
-        near, distance = _nearest(codes, search)
+    if make_search is not None and min(map(len, codes)) > 0:
+        near, distance = _near(codes, exact, make_search)
     rows = np.concatenate([exact, near])
     distance = np.concatenate([np.zeros(len(exact)), distance])
     kind = np.repeat(["exact", "near"], [len(exact), len(near)])
@@ -207,8 +251,33 @@ def _exact(codes):
     return np.unique(np.concatenate(pairs), axis=0)
 
 
+def _near(codes, exact, make_search):
+    """Find near duplicates, searching one row for each of those that are equal."""
+    firsts = [np.sort(np.unique(c, return_index=True)[1]) for c in codes]
+    distinct = [c[first] for c, first in zip(codes, firsts, strict=True)]
+    partner, best = _nearest(distinct, make_search(firsts))
+    rows, distance = [], []
+    for side in range(len(codes)):
+        order = np.argsort(distinct[side])
+        place = order[np.searchsorted(distinct[side], codes[side], sorter=order)]
+        # Those that are named as exact duplicates already need no near one.
+        equal = exact if len(codes) == 1 else exact[:, side]
+        named = ~np.isin(np.arange(len(place)), equal)
+        named[firsts[side]] = True
+        named &= partner[side][place] >= 0
+        mine, place = np.flatnonzero(named), place[named]
+        other = firsts[-1 - side][partner[side][place]]
+        rows.append(np.column_stack([mine, other][:: -1 if side else 1]))
+        distance.append(best[side][place])
+    rows, distance = np.concatenate(rows), np.concatenate(distance)
+    if len(codes) == 1:
+        rows.sort(axis=1)
+    rows, first = np.unique(rows, axis=0, return_index=True)
+    return rows, distance[first]
+
+
 def _nearest(codes, search):
-    """Find each row's nearest duplicate, other than exact ones."""
+    """Find each row's nearest duplicate other than exact ones: row and distance."""
     within = len(codes) == 1
     sizes = [len(codes[0]), len(codes[-1])]
     best = [np.full(size, np.inf) for size in sizes]
@@ -227,18 +296,7 @@ def _nearest(codes, search):
                 _keep_nearest(
                     best[side], partner[side], rows[side], rows[1 - side], distance
                 )
-    found = [np.flatnonzero(p >= 0) for p in partner]
-    rows = np.concatenate(
-        [
-            np.column_stack([found[0], partner[0][found[0]]]),
-            np.column_stack([partner[1][found[1]], found[1]]),
-        ]
-    )
-    distance = np.concatenate([b[f] for b, f in zip(best, found, strict=True)])
-    if within:
-        rows.sort(axis=1)
-    rows, first = np.unique(rows, axis=0, return_index=True)
-    return rows, distance[first]
+    return partner, best
 
 
 def _keep_nearest(best, partner, rows, others, distance):
@@ -260,10 +318,13 @@ def _products_above(A, B, threshold, within):
         """Search one block."""
         i, j = corner
         product = A[i : i + _BLOCK_A] @ B[j : j + _BLOCK_B].T
-        hits = np.flatnonzero(product >= threshold)
-        a, b = np.divmod(hits, product.shape[1])
-        a, b = a + i, b + j
-        return (a[a < b], b[a < b]) if within else (a, b)
+        if within and i + len(product) > j:  # a pair of a row and an earlier one
+            product[np.tri(*product.shape, i - j, dtype=bool)] = -np.inf
+        hits = product >= threshold
+        if np.count_nonzero(hits) > _CLOSEST * sum(product.shape):
+            hits &= _closest(product)
+        a, b = np.divmod(np.flatnonzero(hits), product.shape[1])
+        return a + i, b + j
 
     # Blocks that fit the cache, one a thread: within a block, threads of the linear
     # algebra would mostly wait for each other.
@@ -276,15 +337,21 @@ def _products_above(A, B, threshold, within):
                     yield a, b
 
 
+def _closest(product):
+    """Mark the largest products of each row and column."""
+    closest = np.zeros(product.shape, dtype=bool)
+    for axis, size in enumerate(product.shape):
+        n = min(_CLOSEST, size)
+        places = np.argpartition(product, size - n, axis=axis)
+        places = np.take(places, np.arange(size - n, size), axis=axis)
+        np.put_along_axis(closest, places, True, axis=axis)
+    return closest
+
+
 class _EmbeddingSearch:
     """Rows within a Euclidean distance of each other."""
 
     def __init__(self, sets, radius):
-        if len({Z.shape[1] for Z in sets}) > 1:
-            raise ValueError(
-                f"X_b has {sets[1].shape[1]} columns, but X_a has {sets[0].shape[1]}:"
-                " pass embeddings of one model."
-            )
         self._sets, self._radius = sets, radius
 
     def candidates(self, within):
@@ -315,7 +382,7 @@ class _ImageSearch:
     def __init__(self, sets, max_distance):
         self._max_distance = max_distance
         smallest = np.min([s.sizes.min(axis=0) for s in sets if len(s)], axis=0)
-        self._waves = _Waves(smallest)
+        self._waves = Waves(smallest)
         self._spectra = [self._waves.measure(images) for images in sets]
         if max_distance is None:
             self._needed = self._thresholds()
@@ -326,10 +393,10 @@ class _ImageSearch:
         A, B = self._spectra[0], self._spectra[-1]
         coarse, shifted = self._waves.coarse, self._waves.shifted
         for take, least in (
-            (lambda S: _as_real(S[:, coarse]), min(_COARSE_LEAST, 1 - allowed)),
+            (lambda S: as_real(S[:, coarse]), min(_COARSE_LEAST, 1 - allowed)),
             (lambda S: np.abs(S[:, shifted]), min(_STRENGTH_LEAST, 1 - allowed / 2)),
         ):
-            known = [_unit(take(S)) for S in ((A,) if A is B else (A, B))]
+            known = [unit(take(S)) for S in ((A,) if A is B else (A, B))]
             small = _shorten(known)
             for a, b in _products_above(small[0], small[-1], least - 1e-5, within):
                 for start in range(0, len(a), _CONFIRMED):
@@ -340,7 +407,7 @@ class _ImageSearch:
     def distances(self, a, b):
         """One minus the correlation at the best shift, and which pairs are near."""
         product = np.conj(self._spectra[0][a]) * self._spectra[-1][b]
-        correlation = (_as_real(product) @ self._waves.shifts).max(axis=1)
+        correlation = (as_real(product) @ self._waves.shifts).max(axis=1)
         if self._max_distance is None:
             least = np.maximum(self._needed[0][a], self._needed[-1][b])
         else:
@@ -357,7 +424,7 @@ class _ImageSearch:
         references = [self._spectra[0][drawn[mine]]]
         if len(counts) > 1:
             references.append(self._spectra[1][drawn[~mine] - counts[0]])
-        references = _as_real(np.concatenate(references))
+        references = as_real(np.concatenate(references))
         # Not the best one, which may be the image itself or a copy of it.
         rank = max(0, len(references) - _RANK)
         needed = []
@@ -365,78 +432,15 @@ class _ImageSearch:
             usual = np.empty(len(spectra), dtype=np.float32)
             for start in range(0, len(spectra), _BLOCK_A):
                 part = slice(start, start + _BLOCK_A)
-                products = _as_real(spectra[part]) @ references.T
+                products = as_real(spectra[part]) @ references.T
+                # Nor others of its copies, if it has many.
+                near = products >= _LEAST
+                near[near.mean(axis=1) > _MOST_COPIES] = False
+                products[near] = -1
                 usual[part] = np.partition(products, rank, axis=1)[:, rank]
             z = np.arctanh(np.clip(usual, 0, 0.9999)) + _MARGIN
             needed.append(np.clip(np.tanh(z), _LEAST, _ENOUGH))
         return needed
-
-
-class _Waves:
-    """The waves by which images are compared.
-
-    Parameters
-    ----------
-    smallest : ndarray of shape (2,)
-        Height and width of the smallest image, which limits the waves.
-    """
-
-    def __init__(self, smallest):
-        down = np.fft.fftfreq(_SIDE, 1 / _SIDE)[:, None]
-        across = np.arange(_SIDE // 2 + 1)[None]
-        down, across = np.broadcast_arrays(down, across)
-        length = np.hypot(down, across)
-        self._used = (length >= _LOW) & (length <= min(_HIGH, 0.4 * smallest.min()))
-        self._used &= (across > 0) | (down > 0)  # the others mirror these
-        down, across, length = (w[self._used] for w in (down, across, length))
-        self.coarse, self.shifted = length <= _COARSE, length <= _SHIFTED
-        # What a shift of a pixel does to the product of two spectra.
-        step = np.arange(-1, 2)
-        turn = (step[:, None, None] * down / smallest[0]) + (
-            step[:, None] * across / smallest[1]
-        )
-        turn = 2 * np.pi * turn.reshape(9, -1)
-        shifts = np.concatenate([np.cos(turn), -np.sin(turn)], axis=1)
-        self.shifts = shifts.T.astype(np.float32)
-        fade = np.sqrt(np.sin(np.pi * (np.arange(_SIDE) + 0.5) / _SIDE))
-        self._window = np.outer(fade, fade).astype(np.float32)
-
-    def measure(self, images):
-        """Measure the waves of images; complex64 of unit length, (n, n_waves)."""
-        spectra = np.zeros((len(images), self._used.sum()), dtype=np.complex64)
-        for rows, block in images.floats():
-            small = _resize(block.mean(axis=3))
-            small -= small.mean(axis=(1, 2), keepdims=True)
-            waves = np.fft.rfft2(small * self._window)[:, self._used]
-            # What is left of one tone is rounding, and correlates with nothing.
-            loudest = np.abs(block).max(axis=(1, 2, 3))[:, None] + 1e-30
-            waves[np.linalg.norm(waves, axis=1) < 1e-4 * loudest[:, 0]] = 0
-            spectra[rows] = _unit(waves)
-        return spectra
-
-
-def _resize(grey):
-    """Average grey images over a grid of cells, (n, _SIDE, _SIDE)."""
-    for _ in range(2):  # columns, then rows
-        size = grey.shape[2]
-        edges, pixels = np.linspace(0, size, _SIDE + 1), np.arange(size)
-        overlap = np.minimum(edges[1:, None], pixels + 1)
-        overlap -= np.maximum(edges[:-1, None], pixels)
-        weights = (overlap.clip(0) * (_SIDE / size)).astype(np.float32)
-        shape = (*grey.shape[:2], _SIDE)
-        grey = (grey.reshape(-1, size) @ weights.T).reshape(shape).transpose(0, 2, 1)
-    return np.ascontiguousarray(grey)
-
-
-def _as_real(spectra):
-    """Real and imaginary parts side by side, whose products are correlations."""
-    return np.concatenate([spectra.real, spectra.imag], axis=1)
-
-
-def _unit(vectors):
-    """Vectors of length one; those of length zero stay."""
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return vectors / np.where(lengths > 0, lengths, 1)
 
 
 def _shorten(sets):

@@ -14,6 +14,8 @@ from sksiamese._memory import RowReader
 
 # Values of one block, in which work on images is done.
 _BLOCK = 1 << 21
+# Beyond, powers of tones overflow in single precision.
+_LARGEST = 1e12
 _N_BINS = 64
 
 
@@ -37,20 +39,22 @@ or list of n arrays
 
     def __init__(self, images, name):
         self._name = name
-        if not hasattr(images, "shape"):
+        if not isinstance(images, (list, tuple)):
+            if not isinstance(getattr(images, "dtype", None), np.dtype):
+                images = np.asarray(images)  # data frames, tensors of other packages
+            if not images.ndim:
+                raise ValueError(f"{name} is a single {images.dtype}: pass an array.")
+            images = list(images) if images.dtype == object else images
+        if isinstance(images, (list, tuple)):
             images = [np.asarray(image) for image in images]
-        elif images.dtype == object:
-            images = list(images)
-        self._images = images
-        if isinstance(images, list):
             kinds = [(image.shape, image.dtype.str) for image in images]
-        elif images.ndim:
-            kinds = [(images.shape[1:], images.dtype.str)] * len(images)
-            self._reader = RowReader(images)
         else:
-            raise ValueError(f"{name} is a single {images.dtype}: pass an array.")
+            kinds = [(images.shape[1:], images.dtype.str)] * len(images)
         for shape, dtype in set(kinds):
             _check_kind(shape, np.dtype(dtype), name)
+        self._images = images
+        if not isinstance(images, list):
+            self._reader = RowReader(images)
         self._kinds, self._rows = kinds, np.arange(len(images))
 
     def __len__(self):
@@ -126,17 +130,22 @@ or list of n arrays
         Raises
         ------
         ValueError
-            If an image holds NaN or infinity.
+            If an image holds NaN, infinity or values beyond 1e12.
         """
         for rows, block in self.raw():
-            block = block.astype(np.float32)
-            bad = ~np.isfinite(block.reshape(len(block), -1)).all(axis=1)
-            if bad.any():
+            with np.errstate(over="ignore"):
+                floats = block.astype(np.float32)
+            good = (np.abs(floats) <= _LARGEST).reshape(len(block), -1).all(axis=1)
+            if not good.all():
+                row = int(np.argmin(good))
+                finite = np.isfinite(block[row]).all()
+                what = f"values beyond {_LARGEST:g}" if finite else "NaN or infinity"
                 raise ValueError(
-                    f"{self._name} holds NaN or infinity, first in row"
-                    f" {rows[bad][0]}: replace them, or leave that image out."
+                    f"{self._name} holds {what}, first in row {rows[row]}:"
+                    f" {'rescale' if finite else 'replace'} them, or leave that image"
+                    " out."
                 )
-            yield rows, block if block.ndim == 4 else block[..., None]
+            yield rows, floats if block.ndim == 4 else floats[..., None]
 
 
 def _check_kind(shape, dtype, name):
@@ -209,7 +218,7 @@ def image_statistics(images):
     Raises
     ------
     ValueError
-        If an image holds NaN or infinity.
+        If an image holds NaN, infinity or values beyond 1e12.
     """
     found = [(rows, _describe(block)) for rows, block in images.floats()]
     names = max((list(named) for _, named in found), key=len)
@@ -231,8 +240,9 @@ def _describe(block):
     for channel in range(n_channels):
         values = block[..., channel].reshape(n, -1)
         named[f"mean of channel {channel + 1}"] = values.mean(axis=1)
-        named[f"spread of channel {channel + 1}"] = values.std(axis=1)
-    centred = flat - flat.mean(axis=1, keepdims=True)
+        # In single precision powers of small values vanish.
+        named[f"spread of channel {channel + 1}"] = values.std(axis=1, dtype=float)
+    centred = flat - flat.mean(axis=1, keepdims=True, dtype=float)
     spread = np.sqrt((centred**2).mean(axis=1))
     safe = np.where(spread > 0, spread, 1)
     named["darkest"], named["brightest"] = flat.min(axis=1), flat.max(axis=1)
@@ -283,7 +293,7 @@ def _border(grey):
     same_column = (grey == grey[:, :1, :]).all(axis=1).mean(axis=1)
     return {
         "brightness of the border": frame.mean(axis=1),
-        "spread of the border": frame.std(axis=1),
+        "spread of the border": frame.std(axis=1, dtype=float),
         "blank rows": same_row,
         "blank columns": same_column,
     }

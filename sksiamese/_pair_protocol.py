@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sksiamese._encoding import encode
+from sksiamese._encoding import check_same, encode
 from sksiamese._image_statistics import ImageBlocks, pixel_codes
 
 
@@ -104,31 +104,58 @@ def read_protocol(train, test, images=None, groups=None):
 
 def _members(pairs, name):
     """Tell rows from images: an int array (n, 2), or a tuple of two sets of images."""
-    if isinstance(pairs, tuple) and len(pairs) == 2 and np.ndim(pairs[0]) > 1:
+    if isinstance(pairs, tuple) and len(pairs) == 2:
+        if max(map(_n_axes, pairs)) < 2:
+            raise ValueError(
+                f"{name} is a tuple of two flat sequences: pass rows of images as one"
+                f" array of shape (n_pairs, 2), such as np.column_stack({name})."
+            )
         first, second = pairs
-        if len(first) != len(second):
-            raise ValueError(
-                f"{name} has {len(first)} first but {len(second)} second members."
-            )
     else:
-        pairs = np.asarray(pairs)
-        if pairs.ndim < 2 or pairs.shape[1] != 2 or pairs.ndim == 3:
-            raise ValueError(
-                f"{name} has shape {pairs.shape}: pass rows of images, of shape"
-                " (n_pairs, 2), or pairs of images, as an array (n_pairs, 2, height,"
-                " width, ...) or a tuple of two arrays."
-            )
-        if pairs.ndim == 2:
-            if pairs.dtype.kind not in "iu":
-                raise ValueError(
-                    f"{name} holds {pairs.dtype}: rows of images are integers."
-                )
-            first = pairs
-        else:
+        pairs = _as_array(pairs, name)
+        if pairs.ndim > 2 or (pairs.dtype.kind == "O" and _n_axes(pairs[:, 0]) > 2):
             first, second = pairs[:, 0], pairs[:, 1]
+        elif pairs.dtype.kind in "iu":
+            first = second = pairs
+        else:
+            raise ValueError(
+                f"{name} holds {pairs.dtype}: rows of images are integers."
+            )
+    if len(first) != len(second):
+        raise ValueError(
+            f"{name} has {len(first)} first but {len(second)} second members."
+        )
     if len(first) == 0:
         raise ValueError(f"{name} is empty: pass at least one pair.")
     return pairs.astype(np.int64) if first is pairs else (first, second)
+
+
+def _n_axes(values):
+    """Count axes, also of lists and object arrays of images that differ in size."""
+    kind = getattr(getattr(values, "dtype", None), "kind", None)
+    if isinstance(values, (list, tuple)) or kind == "O":
+        return 1 + max((np.ndim(item) for item in values), default=0)
+    return np.ndim(values)
+
+
+def _as_array(pairs, name):
+    """Pairs as one array of shape (n_pairs, 2, ...)."""
+    try:
+        pairs = np.asarray(pairs)
+    except ValueError as error:
+        raise ValueError(
+            f"{name} cannot be made an array: pass pairs of images that differ in size"
+            f" as a tuple of two lists, first and second members ({error})."
+        ) from error
+    if pairs.ndim < 2 or pairs.shape[1] != 2 or pairs.ndim == 3:
+        raise ValueError(
+            f"{name} has shape {pairs.shape}: pass rows of images, of shape"
+            " (n_pairs, 2), or pairs of images, as an array (n_pairs, 2, height,"
+            " width, ...) or a tuple of two arrays."
+        )
+    if pairs.dtype == object and pairs.size and np.ndim(pairs[0, 0]) == 0:
+        pairs = np.array(pairs.tolist())  # integers as pandas gives them
+    return pairs
 
 
 def _read_rows(sides, images, groups):
@@ -137,10 +164,9 @@ def _read_rows(sides, images, groups):
     if images is not None:
         images = ImageBlocks(images, "images")
         n = len(images)
-    elif groups is not None:
-        n = len(groups)
     if groups is not None:
-        groups = encode(groups, "groups", n)
+        groups = encode(groups, "groups", None if images is None else n)
+        n = len(groups)
     for pairs, name in zip(sides, ("train", "test"), strict=True):
         wrong = (pairs < 0) | (pairs >= n)
         if wrong.any():
@@ -186,14 +212,7 @@ def _read_images(sides, images, groups):
 
 def _labels(same, n_pairs, name):
     """Check which pairs are the same."""
-    same = np.asarray(same)
-    if same.shape != (n_pairs,):
-        raise ValueError(
-            f"{name} has shape {same.shape}, but there are {n_pairs} pairs: pass one"
-            " label a pair."
-        )
-    if same.dtype.kind not in "biuf" or not np.isin(same, (0, 1)).all():
-        raise ValueError(
-            f"{name} must be boolean, or 0 and 1, where 1 is a pair of one class."
-        )
-    return same.astype(bool)
+    try:
+        return check_same(same, n_pairs)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error

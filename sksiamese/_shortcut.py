@@ -3,12 +3,15 @@
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 from scipy.stats import rankdata
 
 # Pairs looked at, of each side; pairs of each kind that a judgement takes at least.
 _MOST, _FEWEST = 50_000, 30
-# A shortcut counts from this AUC on, and where the frequencies of up to so many equally
-# frequent classes cannot explain it, by so many standard errors.
+# A shortcut counts from this AUC on, and where the frequencies of classes cannot
+# explain it by so many standard errors: those of up to so many equally frequent
+# classes, unless the pairs show that there are fewer.
 _LEAST_AUC, _N_CLASSES, _N_ERRORS, _N_BOOTSTRAPS = 0.6, 20, 4.0, 100
 
 
@@ -25,6 +28,9 @@ class Shortcut:
     found : bool
         Whether that is 0.6 or more and more than the frequencies of classes explain.
 
+    undecided : bool
+        Whether it is 0.6 or more, and chance hides if these explain it.
+
     statistic : str
         The single statistic that tells most.
 
@@ -34,6 +40,7 @@ class Shortcut:
 
     auc: float
     found: bool
+    undecided: bool
     statistic: str
     statistic_auc: float
 
@@ -76,8 +83,12 @@ def measure_shortcut(statistics, names, train, test):
     alone = [_auc(label, column[test[0]][seen]) for column in statistics.T]
     alone = np.maximum(alone, 1 - np.array(alone))
     most = int(alone.argmax())
-    found = auc >= _LEAST_AUC and _unexplained(scores, test[0][both], test[1][both])
-    return Shortcut(auc, found, names[most], float(alone[most]))
+    found = undecided = False
+    if auc >= _LEAST_AUC:
+        excess, error = _violation(scores, test[0][both], test[1][both])
+        found = excess > _N_ERRORS * error
+        undecided = not found and excess > -_N_ERRORS * error
+    return Shortcut(auc, found, undecided, names[most], float(alone[most]))
 
 
 def _subsample(pairs, same, rng):
@@ -129,8 +140,8 @@ def _auc(label, score):
     return float(ranks / (n_same * (len(label) - n_same)))
 
 
-def _unexplained(scores, pairs, same):
-    """Tell whether the frequencies of classes cannot explain the scores' difference.
+def _violation(scores, pairs, same):
+    """Measure by how much a fair protocol's inequality is violated, and how surely.
 
     See Notes of ``audit_pairs`` for the inequality. Its standard error is that over
     images, since pairs that share images are not independent: each image weighs at
@@ -139,18 +150,38 @@ def _unexplained(scores, pairs, same):
     rng = np.random.default_rng(0)
     rows, index = np.unique(pairs, return_inverse=True)
     index = index.reshape(pairs.shape)
+    odds = _least_odds(index, same)
     excess = []
     for draw in range(_N_BOOTSTRAPS + 1):
         weight = rng.standard_exponential(len(rows)) if draw else np.ones(len(rows))
         weight = weight[index].prod(axis=1)
-        excess.append(_excess(scores[pairs], same, weight))
-    return bool(excess[0] > _N_ERRORS * np.std(excess[1:]))
+        excess.append(_excess(scores[pairs], same, weight, odds))
+    return float(excess[0]), float(np.std(excess[1:]))
 
 
-def _excess(scores, same, weight):
+def _least_odds(pairs, same):
+    """Bound the odds that two images drawn at random are of one class, from below.
+
+    See Notes of ``audit_pairs``. Images are numbered from 0, and each is in a pair.
+    """
+    n, different = pairs.max() + 1, pairs[~same]
+    links = coo_array((np.ones(int(same.sum())), tuple(pairs[same].T)), shape=(n, n))
+    part = connected_components(links, directed=False)[1]
+    sizes = np.bincount(part)
+    if (part[different[:, 0]] == part[different[:, 1]]).any():
+        return 1 / _N_CLASSES  # "same" is no matter of classes
+    if len(sizes) == 2:
+        return 1.0
+    times = np.bincount(different.ravel())
+    coverage = 1 - (times == 1).sum() / times.sum()
+    odds = coverage**2 * (sizes * (sizes - 1.0)).sum() / (n * (n - 1.0))
+    return max(1 / _N_CLASSES, odds)
+
+
+def _excess(scores, same, weight, odds):
     """By how much the inequality is violated."""
     one, two = weight[same], weight[~same]
     mean_same = np.average(scores[same].mean(axis=1), weights=one)
     mean_different = np.average(scores[~same].mean(axis=1), weights=two)
     together = np.average((scores[~same] - mean_different).prod(axis=1), weights=two)
-    return (mean_same - mean_different) ** 2 / _N_CLASSES + together
+    return odds * (mean_same - mean_different) ** 2 + together

@@ -9,8 +9,9 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from sksiamese._audit import Finding, audit_pairs
+from sksiamese._audit import Finding, _gap_error, audit_pairs
 from sksiamese._duplicates import find_duplicates
+from sksiamese._pair_protocol import read_protocol
 from sksiamese.datasets import fetch_images
 from sksiamese.pairs import sample_pairs, split_pairs
 
@@ -267,7 +268,63 @@ def test_audit_flags_sides_of_another_balance(n_same, flagged):
     assert ("class_balance" in names(audit)) == flagged
 
 
+def all_pairs(rows, y):
+    i, j = np.triu_indices(len(rows), 1)
+    pairs = np.column_stack([rows[i], rows[j]])
+    return pairs, y[pairs[:, 0]] == y[pairs[:, 1]]
+
+
+def test_audit_of_all_pairs_of_few_images_finds_no_imbalance():
+    """The 190 pairs of 20 images tell no more of the classes than 20 images do."""
+    flagged = 0
+    for seed in range(100):
+        rng = np.random.default_rng(seed)
+        y = rng.choice(2, 60, p=[0.75, 0.25])
+        train, test = np.split(rng.permutation(60), [40])
+        audit = audit_pairs(*all_pairs(train, y), *all_pairs(test, y))
+        flagged += "class_balance" in names(audit)
+    assert flagged <= 2
+
+
+def test_audit_error_of_the_balance_equals_the_spread_over_draws():
+    """Of protocols with shared images and without, images drawn anew."""
+    gaps, errors = [], []
+    for seed in range(300):
+        rng = np.random.default_rng(seed)
+        y = rng.choice(2, 400, p=[0.8, 0.2])
+        sides = [all_pairs(rows, y) for rows in (np.arange(200), np.arange(200, 400))]
+        audited = read_protocol(*sides)
+        gaps.append(audited.same[0].mean() - audited.same[1].mean())
+        errors.append(_gap_error(audited))
+    assert np.mean(errors) == pytest.approx(np.std(gaps), rel=0.1)
+    pairs = np.arange(800).reshape(-1, 2)
+    same = rng.random(400) < 0.3
+    apart = read_protocol((pairs[:100], same[:100]), (pairs[100:], same[100:]))
+    pooled = same.var() * (1 / 100 + 1 / 300)
+    assert _gap_error(apart) == pytest.approx(np.sqrt(pooled), rel=0.1)
+
+
 # The report
+
+
+def test_audit_names_a_shortcut_that_it_cannot_decide():
+    """Different pairs are darker by a tenth, and there are few."""
+    X, y, _ = real("ham10000")
+    if X.ndim == 3:
+        pytest.skip("needs colour images: set SKSIAMESE_DATA")
+    y = np.random.default_rng(0).integers(0, 2, len(X))
+    sides = []
+    for pairs, same in split_pairs(y, n_pairs=(500, 200), random_state=0):
+        members = X[pairs]
+        members[~same] = (members[~same] * 0.9).astype(np.uint8)
+        sides += [members, same]
+    audit = audit_pairs(*sides)
+    assert audit.shortcut_auc > 0.8
+    assert names(audit) == set()
+    assert "too few to tell" in audit.skipped["shortcut"]
+    assert "nothing found, shortcut undecided" in audit.report
+    (line,) = (line for line in audit.report.splitlines() if " shortcut  " in line)
+    assert line.split()[:3] == ["?", "shortcut", "undecided:"]
 
 
 def test_audit_report_tells_what_was_checked_and_what_was_not():

@@ -189,6 +189,88 @@ def test_duplicates_in_lists_of_many_sizes_are_found():
     assert np.array_equal(found.rows, np.repeat(np.arange(30)[:, None], 2, axis=1))
 
 
+@pytest.mark.parametrize(("name", "n_originals"), [("ham10000", 40), ("mnist", 20)])
+def test_duplicates_of_images_with_many_copies_are_found(name, n_originals):
+    originals, rng = real(name, n_originals), np.random.default_rng(0)
+    copies = []
+    for original in originals:
+        for _ in range(400 // n_originals):
+            lit = original * rng.uniform(0.85, 1.1) + rng.uniform(-10, 10)
+            copies.append(jpeg(round_to_bytes(lit), int(rng.integers(50, 90))))
+    a, b = np.stack(copies[::2]), np.stack(copies[1::2])
+    of = np.repeat(np.arange(n_originals), len(a) // n_originals)
+    found = find_duplicates(a, b)
+    assert len(np.unique(found.rows[:, 1])) >= 0.99 * len(b)
+    assert (of[found.rows[:, 0]] == of[found.rows[:, 1]]).all()
+
+
+def test_duplicates_of_images_that_all_look_alike_are_none():
+    """Unrelated to the eye of the measure: all agree as much as copies might."""
+    rng = np.random.default_rng(0)
+    template = np.kron(rng.normal(size=(8, 8)), np.ones((8, 8)))
+    detail = rng.normal(size=(300, 64, 64))
+    X = template + 0.1 * np.stack([resize(d[::8, ::8], 8) for d in detail])
+    correlation = np.corrcoef(X[:20].reshape(20, -1))
+    assert np.median(correlation) > 0.96
+    assert len(find_duplicates(X)) == 0
+
+
+def test_duplicates_of_equal_rows_that_have_near_copies_are_all_named():
+    X = real("cats_dogs", 30)
+    copies = np.stack([jpeg(x) for x in X[:4]])
+    found = find_duplicates(np.concatenate([X, X[:4]]), copies)
+    assert set(found.kind) == {"near"}
+    expected = [(k, k) for k in range(4)] + [(30 + k, k) for k in range(4)]
+    assert list(map(tuple, found.rows)) == expected
+    within = find_duplicates(np.concatenate([X, X[:4], copies]))
+    expected = {(k, 30 + k): "exact" for k in range(4)}
+    expected |= {(k, 34 + k): "near" for k in range(4)}
+    kinds = zip(map(tuple, within.rows), within.kind, strict=True)
+    assert dict(kinds) == expected
+
+
+@pytest.mark.parametrize("n", [1, 60])
+def test_duplicates_of_crowded_images_are_still_found(n, monkeypatch):
+    """Only the closest in each block are confirmed where nearly all are close."""
+    rng, counts = np.random.default_rng(0), []
+    X = rng.integers(0, 256, (64, 64)) + rng.normal(0, 8, (600, 64, 64))
+    X = round_to_bytes(X)
+    monkeypatch.setattr(_duplicates, "_CLOSEST", n)
+    distances = _duplicates._ImageSearch.distances
+
+    def count(search, a, b):
+        counts.append(len(a))
+        return distances(search, a, b)
+
+    monkeypatch.setattr(_duplicates._ImageSearch, "distances", count)
+    found = find_duplicates(X, max_distance=0.1)
+    assert set(found.rows.ravel()) == set(range(600))
+    # Two searches of two blocks each.
+    assert sum(counts) <= 2 * n * (600 + 2 * 600)
+
+
+def test_duplicates_of_one_image_many_times_are_searched_once(monkeypatch):
+    X = np.repeat(np.random.default_rng(0).integers(0, 256, (1, 20, 20)), 3000, axis=0)
+    sizes, measure = [], _duplicates.Waves.measure
+
+    def count(waves, images):
+        sizes.append(len(images))
+        return measure(waves, images)
+
+    monkeypatch.setattr(_duplicates.Waves, "measure", count)
+    assert len(find_duplicates(X)) == 2999
+    assert sizes == [1]
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e9])
+def test_duplicates_do_not_depend_on_the_scale_of_tones(scale):
+    X = real("cats_dogs", 60)
+    b = np.stack([jpeg(x) for x in X[:20]])
+    found = find_duplicates(X * scale, b * scale)
+    np.testing.assert_array_equal(found.rows, find_duplicates(X, b).rows)
+    assert len(found) == 20
+
+
 @pytest.mark.parametrize("block", [7, 64])
 def test_duplicates_do_not_depend_on_blocks(block, monkeypatch):
     X = real("cats_dogs", 200)
@@ -271,12 +353,18 @@ def test_duplicates_bad_input_names_the_argument(a, b, message):
         find_duplicates(a, b)
 
 
-def test_duplicates_of_embeddings_of_two_models_raise():
+@pytest.mark.parametrize("limit", [None, 0, 1])
+def test_duplicates_of_embeddings_of_two_widths_raise(limit):
     with pytest.raises(ValueError, match="X_b has 5 columns, but X_a has 4"):
-        find_duplicates(np.ones((3, 4)), np.ones((3, 5)), max_distance=1)
+        find_duplicates(np.ones((3, 4)), np.ones((3, 5)), max_distance=limit)
 
 
-@pytest.mark.parametrize("limit", [-1, np.nan])
+def test_duplicates_of_a_list_of_embeddings_say_how_to_pass_them():
+    with pytest.raises(ValueError, match=r"X_b is a list of rows: .*np.stack\(X_b\)"):
+        find_duplicates(np.ones((3, 4)), list(np.ones((3, 4))))
+
+
+@pytest.mark.parametrize("limit", [-1, np.nan, "0.1", True, 2.5])
 def test_duplicates_bad_distance_raises(limit):
     with pytest.raises(ValueError, match="max_distance"):
         find_duplicates(np.zeros((3, 9, 9)), max_distance=limit)

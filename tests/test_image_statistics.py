@@ -1,7 +1,9 @@
 """Reading images in blocks, numbering them by pixels, and describing them."""
 
 import numpy as np
+import pandas as pd
 import pytest
+import torch
 
 from sksiamese import _image_statistics
 from sksiamese._image_statistics import ImageBlocks, image_statistics, pixel_codes
@@ -71,11 +73,45 @@ def test_blocks_of_a_mapped_file_equal_those_in_memory(tmp_path):
         (np.array(["a.png", "b.png"]), "X holds <U5.*read files"),
         ([np.zeros((4, 4)), np.zeros(4)], "X holds items of shape"),
         (np.float64(3), "X is a single"),
+        (3, "X is a single"),
+        (None, "X is a single"),
+        ("folder", "X is a single"),
+        (pd.DataFrame(np.zeros((4, 100))), "X holds items of shape"),
+        (pd.Series(np.zeros(4)), "X holds items of shape"),
+        (pd.Series(["a.png", "b.png"]), "X holds <U5.*read files"),
+        (np.array(["a.png", "b.png"], dtype=object), "X holds <U5.*read files"),
+        ([None, None], "X holds object"),
     ],
 )
 def test_blocks_of_no_images_raise(images, message):
     with pytest.raises(ValueError, match=message):
         ImageBlocks(images, "X")
+
+
+def test_blocks_take_arrays_of_other_packages_and_tuples():
+    for images in (torch.from_numpy(noise(7, 9, 11)), tuple(noise(7, 9, 11))):
+        values = image_statistics(ImageBlocks(images, "X"))[0]
+        expected = image_statistics(ImageBlocks(noise(7, 9, 11), "X"))[0]
+        np.testing.assert_array_equal(values, expected)
+
+
+@pytest.mark.parametrize("bad", [1e13, -1e30, 1e300])
+def test_blocks_with_values_too_large_name_the_row(bad):
+    images = np.zeros((6, 8, 8))
+    images[4, 2, 2] = bad
+    message = r"X holds values beyond 1e\+12, first in row 4"
+    with pytest.raises(ValueError, match=message):
+        image_statistics(ImageBlocks(images, "X"))
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e9])
+def test_statistics_of_scaled_images_are_scaled_or_the_same(scale):
+    images = noise(5, 16, 16, 3) / 255
+    values, names = image_statistics(ImageBlocks(images, "X"))
+    scaled, _ = image_statistics(ImageBlocks(images * scale, "X"))
+    words = ("mean", "spread", "darkest", "brightest", "brightness", "saturation")
+    tones = [name.startswith(words) for name in names]
+    np.testing.assert_allclose(scaled, values * np.where(tones, scale, 1), rtol=1e-2)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])

@@ -1,6 +1,7 @@
 """Both forms of pairs become one; bad input names the argument."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from sksiamese._pair_protocol import read_protocol
@@ -8,6 +9,7 @@ from sksiamese._pair_protocol import read_protocol
 IMAGES = np.random.default_rng(0).integers(0, 256, (8, 6, 5), dtype=np.uint8)
 TRAIN, TEST = np.array([[0, 1], [1, 2], [0, 3]]), np.array([[4, 5], [4, 7]])
 SAME = [True, False, True], [1, 0]
+RAGGED = [image[: 6 - k % 2] for k, image in enumerate(IMAGES)]
 
 
 def read(train=TRAIN, test=TEST, same=SAME, **kwargs):
@@ -46,6 +48,36 @@ def test_protocol_of_images_knows_them_by_their_pixels(form):
             np.testing.assert_array_equal(blocks[row[1]], IMAGES[b])
 
 
+@pytest.mark.parametrize("form", ["lists", "object columns", "object array"])
+def test_protocol_of_images_of_differing_size_knows_them(form):
+    def give(pairs):
+        table = np.empty(pairs.shape, dtype=object)
+        for place in np.ndindex(pairs.shape):
+            table[place] = RAGGED[pairs[place]]
+        if form == "object array":
+            return table
+        columns = table[:, 0], table[:, 1]
+        return tuple(map(list, columns)) if form == "lists" else columns
+
+    protocol = read(give(TRAIN), give(TEST))
+    images = dict(
+        pair
+        for places, block in protocol.images.raw()
+        for pair in zip(places, block, strict=True)
+    )
+    for found, expected in zip(protocol.pairs, (TRAIN, TEST), strict=True):
+        for row, image in zip(found.ravel(), expected.ravel(), strict=True):
+            np.testing.assert_array_equal(images[row], RAGGED[image])
+
+
+def test_protocol_takes_what_pandas_and_json_give():
+    train = pd.DataFrame(TRAIN).astype("Int64")
+    same = np.array(SAME[0], dtype=object), pd.Series([True, False], dtype="boolean")
+    protocol = read(train, TEST.tolist(), same)
+    np.testing.assert_array_equal(protocol.pairs[0], TRAIN)
+    assert [s.tolist() for s in protocol.same] == [SAME[0], [True, False]]
+
+
 @pytest.mark.parametrize(
     ("kwargs", "message"),
     [
@@ -60,12 +92,17 @@ def test_protocol_of_images_knows_them_by_their_pixels(form):
         ({"test": np.zeros((0, 2), int)}, "test_pairs is empty"),
         ({"test": (IMAGES[:2], IMAGES[:2])}, "of different form"),
         ({"train": (IMAGES[:3], IMAGES[:2])}, "train_pairs has 3 first but 2 second"),
-        ({"same": ([1, 0], [1, 0])}, r"same_train has shape \(2,\).* 3 pairs"),
-        ({"same": ([1, 0, 2], [1, 0])}, "same_train must be boolean"),
-        ({"same": (SAME[0], [0.5, 0])}, "same_test must be boolean"),
-        ({"same": (SAME[0], ["a", "b"])}, "same_test must be boolean"),
-        ({"same": (SAME[0], [np.nan, 1])}, "same_test must be boolean"),
+        ({"same": ([1, 0], [1, 0])}, "same_train: same has 2 entries.* 3 pairs"),
+        ({"same": ([1, 0, 2], [1, 0])}, "same_train: same holds values other"),
+        ({"same": (SAME[0], [0.5, 0])}, "same_test: same holds values other"),
+        ({"same": (SAME[0], ["a", "b"])}, "same_test: same holds values other"),
+        ({"same": (SAME[0], [np.nan, 1])}, "same_test: same holds values other"),
         ({"images": IMAGES.reshape(8, -1)}, "images holds items of shape"),
+        ({"groups": 3}, r"groups has shape \(\)"),
+        ({"test": ([0, 1], [2, 3])}, "test_pairs is a tuple .*column_stack"),
+        ({"test": tuple(TEST)}, "test_pairs is a tuple .*column_stack"),
+        ({"test": [RAGGED[:2], RAGGED[2:4]]}, "test_pairs cannot .*tuple of two lists"),
+        ({"test": np.array([["a", "b"]])}, "test_pairs holds <U1"),
     ],
 )
 def test_protocol_bad_input_names_the_argument(kwargs, message):

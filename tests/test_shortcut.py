@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from sksiamese._shortcut import _auc, _excess, _part_images, measure_shortcut
+from sksiamese._shortcut import (
+    _auc,
+    _excess,
+    _least_odds,
+    _part_images,
+    measure_shortcut,
+)
 from sksiamese.pairs import sample_pairs, split_pairs
 
 NAMES = ["first", "second", "third"]
@@ -94,6 +100,43 @@ def test_shortcut_does_not_remember_images_on_both_sides():
     assert abs(result.auc - 0.5) < 0.1
 
 
+def weakly_marked(seed, n_images, n_pairs):
+    """Two classes of images; those shown in different pairs are slightly brighter."""
+    rng = np.random.default_rng(seed)
+    train, test = split_pairs(
+        np.arange(n_images) % 2, n_pairs=n_pairs, random_state=seed
+    )
+    # An image is another one where it is marked.
+    sides = [(p + n_images * ~s[:, None], s) for p, s in (train, test)]
+    mark = np.repeat([0, 1], n_images)
+    content = np.tile(rng.normal(size=(n_images, 3)), (2, 1))
+    content[:, 1] += 1.6 * mark
+    return measure_shortcut(content, NAMES, *sides)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_shortcut_of_a_weak_leak_is_found_with_pairs_enough_else_undecided(seed):
+    few, many = (
+        weakly_marked(seed, n, m) for n, m in ((1200, (600, 150)), (1600, (3000, 2500)))
+    )
+    for result in (few, many):
+        assert 0.75 < result.auc < 0.92
+    assert (few.found, few.undecided) == (False, True)
+    assert (many.found, many.undecided) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("counts", "n_pairs", "undecided"),
+    [((300, 100), 600, False), ((300, 30, 40, 20, 10), 300, True)],
+)
+def test_shortcut_of_unequal_classes_is_undecided_where_these_may_not_explain_it(
+    counts, n_pairs, undecided
+):
+    result = fair(counts, 20, 0, n_pairs=n_pairs)
+    assert result.auc > 0.6
+    assert (result.found, result.undecided) == (False, undecided)
+
+
 def test_shortcut_of_few_pairs_is_not_measured():
     y = np.repeat([0, 1], 40)
     train, test = split_pairs(y, n_pairs=(100, 40), random_state=0)
@@ -120,8 +163,50 @@ def test_shortcut_inequality_holds_with_equality_for_one_class_with_pairs(seed):
     identity = w * within + (1 - w) * between + w * (1 - w) * gap**2
     assert identity == pytest.approx(0, abs=1e-12)
     assert w * gap**2 <= -between + 1e-12
-    excess = _excess(pairs, same, np.ones(len(same)))
-    assert excess == pytest.approx(gap**2 / 20 + between)
+    for odds in (1 / 20, w):
+        excess = _excess(pairs, same, np.ones(len(same)), odds)
+        assert excess == pytest.approx(odds * gap**2 + between)
+
+
+def least_odds(pairs, same):
+    return _least_odds(np.unique(pairs, return_inverse=True)[1].reshape(-1, 2), same)
+
+
+@pytest.mark.parametrize("n_pairs", [100, 1000, 8000])
+@pytest.mark.parametrize("power", [0, 1, 2])
+@pytest.mark.parametrize("n_classes", [3, 10, 50])
+def test_shortcut_bound_of_the_odds_is_below_them(n_classes, power, n_pairs):
+    share = np.arange(1, n_classes + 1.0) ** -power
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        y = rng.choice(n_classes, 1000, p=share / share.sum())
+        counts = np.bincount(y)
+        odds = (counts * (counts - 1)).sum() / (1000 * 999)
+        bound = least_odds(*sample_pairs(y, n_pairs, random_state=seed))
+        assert bound <= max(1 / 20, 1.02 * odds)
+        if n_pairs == 8000:
+            assert bound >= 0.9 * odds
+
+
+def test_shortcut_bound_of_the_odds_needs_to_have_seen_the_images():
+    """One class has all same pairs; the others are images of nobody else."""
+    y = np.concatenate([np.zeros(80, int), np.arange(1, 721)])  # w = 0.01
+    for n_pairs in (200, 800, 2000):
+        pairs, same = sample_pairs(y, n_pairs, random_state=0)
+        assert least_odds(pairs, same) == 1 / 20
+
+
+def test_shortcut_odds_of_two_classes_are_one():
+    pairs, same = sample_pairs(np.repeat([0, 1], [30, 10]), 400, random_state=0)
+    assert least_odds(pairs, same) == 1
+    # An image that is of a third class for all that is known.
+    pairs, same = np.vstack([pairs, [[0, 40]]]), np.append(same, False)
+    assert least_odds(pairs, same) < 1
+
+
+def test_shortcut_odds_of_contradictory_pairs_stay_the_least():
+    pairs = np.array([[0, 1], [1, 2], [0, 2], [3, 4], [2, 3]])
+    assert least_odds(pairs, np.array([1, 1, 0, 1, 0], dtype=bool)) == 1 / 20
 
 
 def test_shortcut_images_on_both_sides_are_parted():
