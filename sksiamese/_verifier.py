@@ -149,7 +149,7 @@ class SiameseVerifier(
     ``calibration_["fpr"]`` and ``["tpr"]`` weigh large groups more. Where each class
     lies in one group, whole classes are held out, the promise is about new classes, and
     its same pairs are those of random groups, one of each. It says nothing about
-    another scanner or clinic.
+    another scanner, clinic or, for characters, alphabet.
 
     **Probabilities** come from a logistic regression on the distance, fitted on the
     held-out pairs, and hold where same pairs are as frequent as different ones.

@@ -101,7 +101,7 @@ def test_fit_on_bad_data(data, labels, message):
         ({"priors": [1.0, 0.0]}, "priors=.*greater than 0"),
         ({"priors": [0.2, 0.3, 0.5]}, r"priors has shape \(3,\).*\[0, 1\]"),
         ({"priors": {0: 1.0}}, r"priors=.*lacks the classes \[1\].*name every class"),
-        ({"unknown": "reject"}, "unknown='reject' needs held-out.*validation_fraction.*raise it"),
+        ({"unknown": "reject"}, "unknown='reject' needs held-out.*raise it"),
         ({"unknown": "reject", "unknown_label": 1}, "unknown_label=1 is one of.*set"),
         ({"unknown_label": -1}, "unknown_label=-1 has no effect.*set unknown"),
     ],
