@@ -431,8 +431,7 @@ class SiameseClassifier(ClassifierMixin, HeadMethods, BaseSiamese):
         self.n_neighbors = n_neighbors
         self.n_prototypes = n_prototypes
         self.priors = priors
-        self.unknown = unknown
-        self.unknown_label = unknown_label
+        self.unknown, self.unknown_label = unknown, unknown_label
         self.max_fpr = max_fpr
 
     @property
