@@ -1,4 +1,4 @@
-"""Pictures of embeddings, pairs and trainings, in scikit-learn's manner (layer 4).
+"""Pictures of embeddings, searches, pairs and trainings, as scikit-learn has (layer 4).
 
 Each display is made by a class method ``from_...``, draws at once, on ``ax`` if that is
 given and on a new figure otherwise, and is returned with what it has drawn: ``ax_``,
@@ -7,6 +7,7 @@ given and on a new figure otherwise, and is returned with what it has drawn: ``a
 
 from sksiamese._embedding_display import EmbeddingDisplay
 from sksiamese._history_display import HistoryDisplay
+from sksiamese._neighbors_display import NeighborsDisplay
 from sksiamese._pair_displays import DetDisplay, PairDistanceDisplay
 from sksiamese._pair_grid_display import PairGridDisplay
 
@@ -14,6 +15,7 @@ __all__ = [
     "DetDisplay",
     "EmbeddingDisplay",
     "HistoryDisplay",
+    "NeighborsDisplay",
     "PairDistanceDisplay",
     "PairGridDisplay",
 ]

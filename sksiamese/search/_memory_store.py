@@ -1,0 +1,488 @@
+"""Items of a gallery in memory, and in one file if it is to last (level 0.4)."""
+
+import json
+import os
+import uuid
+from typing import NamedTuple
+
+import numpy as np
+
+from sksiamese.search._archive import ArchiveReader, ArchiveWriter, locked
+from sksiamese.search._columns import Columns
+from sksiamese.search._header import (
+    Header,
+    check_header,
+    id_kind_error,
+    incomplete_ids_error,
+    known_ids_error,
+    too_few_error,
+    unknown_ids_error,
+)
+from sksiamese.search._ids import IdTable
+from sksiamese.search._index import VectorIndex
+
+
+class _Items(NamedTuple):
+    """All that a store holds; replaced as one, so that its parts fit at any moment."""
+
+    header: Header | None  # None before the first item; then the index has no dimension
+    index: VectorIndex
+    ids: IdTable
+    metadata: Columns
+
+
+class MemoryStore:
+    """Embeddings, ids and metadata in memory.
+
+    A method that fails, by an error or by Ctrl+C, leaves the store as it was.
+
+    Parameters
+    ----------
+    path : path-like or None
+        File that is read now and written by :meth:`save`; it need not be there yet.
+        None keeps the items in memory only.
+
+    metric : {"euclidean", "cosine"}
+        Distance for which the embeddings were made; searched is by the Euclidean one.
+
+    index : {"auto", "flat", "hnsw", "ivfpq"}
+        How neighbours are searched.
+
+    memory_budget : int or None
+        Bytes that the index may take.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder of the file is not there.
+
+    ValueError
+        If the file is not a gallery, damaged, or made with another metric.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sksiamese.search._memory_store import MemoryStore
+    >>> store = MemoryStore(None, "euclidean", "auto", None)
+    >>> Z = np.eye(3, dtype=np.float32)
+    >>> store.add(Z, None, "int", [{}, {}, {"site": "arm"}], "", None)
+    array([0, 1, 2])
+    >>> store.search(Z[2:], 1, [], "", True)
+    (array([[0.]], dtype=float32), array([[2]]), [[{'site': 'arm'}]])
+    """
+
+    def __init__(self, path, metric, index, memory_budget):
+        self._path = None if path is None else os.path.abspath(path)
+        self._metric, self._index, self._budget = metric, index, memory_budget
+        self._items = _Items(None, self._new_index(0), IdTable("int"), Columns())
+        self._changed = False
+        # What the file may hold without another process having written it.
+        self._generations = {None}
+        if path is not None:
+            self._open()
+
+    @property
+    def header(self):
+        """Dimension, metric, embedder and type of ids; None before the first item."""
+        return self._items.header
+
+    @property
+    def index_description(self):
+        """How neighbours are searched, in words."""
+        return self._items.index.description
+
+    def __len__(self):
+        return len(self._items.ids)
+
+    def contains(self, ids):
+        """Tell which ids there are.
+
+        Parameters
+        ----------
+        ids : list
+            Ids.
+
+        Returns
+        -------
+        bool ndarray of shape (n,)
+            Whether each is there.
+        """
+        return self._items.ids.rows(ids) >= 0
+
+    def all_ids(self):
+        """Give all ids.
+
+        Returns
+        -------
+        ndarray of shape (n_items,)
+            Int64 or str, in order of addition.
+        """
+        return self._items.ids.ids()
+
+    def add(self, embeddings, ids, id_kind, metadata, fingerprint, progress):
+        """Add items.
+
+        Parameters
+        ----------
+        embeddings : float32 ndarray of shape (n, dim)
+            Embeddings.
+
+        ids : list or None
+            Ids; None counts on from the largest ever given.
+
+        id_kind : {"int", "str"}
+            Type of the ids.
+
+        metadata : list of dict
+            Metadata.
+
+        fingerprint : str
+            Of the embedder.
+
+        progress : callable or None
+            Told the number of items.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+            Their ids.
+
+        Raises
+        ------
+        ValueError
+            If ids are there already or used up, or another embedder filled the store.
+
+        TypeError
+            If the ids are of the wrong type.
+        """
+        n, dim = embeddings.shape
+        check_header(self.header, dim=dim, fingerprint=fingerprint)
+        old = self._items
+        if old.header is None:
+            header = Header(dim, self._metric, fingerprint, id_kind)
+            old = _Items(header, self._new_index(dim), IdTable(id_kind), Columns())
+        if id_kind != old.header.id_kind:
+            raise id_kind_error(old.header, id_kind)
+        if ids is None:
+            ids = old.ids.following(n)
+        else:
+            there = old.ids.rows(ids) >= 0
+            if there.any():
+                raise known_ids_error([ids[i] for i in np.flatnonzero(there)])
+        new = old._replace(
+            ids=old.ids.append(ids), metadata=old.metadata.append(metadata)
+        )
+        given = new.ids.ids(np.arange(len(old.ids), len(new.ids)))
+        try:
+            old.index.add(embeddings)
+            self._set(new)
+        except BaseException:
+            if self._items is not new and len(old.index) > len(old.ids):
+                old.index.keep(np.arange(len(old.index)) < len(old.ids))
+            raise
+        if progress is not None:
+            progress(n)
+        return given
+
+    def search(self, queries, k, conditions, fingerprint, with_metadata):
+        """Find the nearest items.
+
+        Parameters
+        ----------
+        queries : float32 ndarray of shape (n, dim)
+            Embeddings.
+
+        k : int
+            Number of neighbours.
+
+        conditions : list of Condition
+            Which items count.
+
+        fingerprint : str
+            Of the embedder.
+
+        with_metadata : bool
+            Whether to return metadata.
+
+        Returns
+        -------
+        distances : float32 ndarray of shape (n, k)
+            Euclidean distances, ascending.
+
+        ids : ndarray of shape (n, k)
+            Int64 or str.
+
+        metadata : list of n lists of k dicts or None
+            Metadata, if asked for.
+
+        Raises
+        ------
+        ValueError
+            If there are fewer than k items that count, or another embedder filled the
+            store.
+        """
+        check_header(self.header, dim=queries.shape[1], fingerprint=fingerprint)
+        if not len(self):
+            raise too_few_error(k, 0, [])
+        _, index, ids, metadata = self._items
+        allowed = metadata.mask(conditions) if conditions else None
+        n = len(ids) if allowed is None else int(np.count_nonzero(allowed))
+        if k > n:
+            raise too_few_error(k, n, conditions)
+        distances, rows = index.search(queries, k, allowed)
+        found = None
+        if with_metadata:
+            flat = metadata.take(rows.ravel())
+            found = [flat[i : i + k] for i in range(0, len(flat), k)]
+        return distances, ids.ids(rows), found
+
+    def fetch(self, ids):
+        """Look up items.
+
+        Parameters
+        ----------
+        ids : list
+            Ids.
+
+        Returns
+        -------
+        embeddings : float32 ndarray of shape (n, dim)
+            Their embeddings.
+
+        metadata : list of dict
+            Their metadata.
+
+        Raises
+        ------
+        KeyError
+            If an id is not there.
+        """
+        rows = self._known(ids)
+        return self._items.index.vectors(rows), self._items.metadata.take(rows)
+
+    def update(self, ids, embeddings, metadata, fingerprint):
+        """Replace embeddings or metadata of items.
+
+        Parameters
+        ----------
+        ids : list
+            Ids.
+
+        embeddings : float32 ndarray of shape (n, dim) or None
+            New embeddings.
+
+        metadata : list of dict or None
+            New metadata, in place of all of the old.
+
+        fingerprint : str
+            Of the embedder.
+
+        Raises
+        ------
+        KeyError
+            If an id is not there.
+
+        ValueError
+            If another embedder filled the store.
+        """
+        if embeddings is not None:
+            dim = embeddings.shape[1]
+            check_header(self.header, dim=dim, fingerprint=fingerprint)
+        rows = self._known(ids)
+        old = new = self._items
+        if metadata is not None:
+            new = old._replace(metadata=old.metadata.replace(rows, metadata))
+        if embeddings is None:
+            self._set(new)
+            return
+        before = np.array(old.index.vectors(rows))
+        try:
+            old.index.replace(rows, embeddings)
+            self._set(new)
+        except BaseException:
+            old.index.replace(rows, before)
+            self._items = old
+            raise
+
+    def remove(self, ids):
+        """Remove items.
+
+        Parameters
+        ----------
+        ids : list
+            Ids.
+
+        Raises
+        ------
+        KeyError
+            If an id is not there.
+        """
+        kept = np.ones(len(self), dtype=bool)
+        kept[self._known(ids)] = False
+        index = self._items.index
+        new = self._items._replace(
+            ids=self._items.ids.keep(kept), metadata=self._items.metadata.keep(kept)
+        )
+        try:
+            index.keep(kept)
+            self._set(new)
+        except BaseException:
+            # Ctrl+C may come when the vectors are gone; then the rest must go too.
+            if len(index) == len(new.ids):
+                self._set(new)
+            raise
+
+    def labelled(self, key):
+        """Give all embeddings with one value of the metadata.
+
+        Parameters
+        ----------
+        key : str
+            Name of the value.
+
+        Returns
+        -------
+        ids : ndarray of shape (n_items,)
+            Ids in order of addition.
+
+        embeddings : float32 ndarray of shape (n_items, dim)
+            Embeddings; a view, which holds until the store changes.
+
+        values : list
+            Values, None where there is none.
+        """
+        _, index, ids, metadata = self._items
+        return ids.ids(), index.vectors(), metadata.column(key)
+
+    def rebuild(self, embeddings, ids, fingerprint):
+        """Replace all embeddings, by those of another embedder.
+
+        Parameters
+        ----------
+        embeddings : float32 ndarray of shape (n_items, dim)
+            New embeddings, of any dimension.
+
+        ids : list
+            All ids, in any order.
+
+        fingerprint : str
+            Of the embedder.
+
+        Raises
+        ------
+        KeyError
+            If an id is not there.
+
+        ValueError
+            If one is missing.
+        """
+        rows = self._known(ids)
+        missing = np.ones(len(self), dtype=bool)
+        missing[rows] = False
+        if missing.any():
+            table = self._items.ids
+            raise incomplete_ids_error(table.ids(np.flatnonzero(missing)).tolist())
+        dim = embeddings.shape[1]
+        index = self._new_index(dim)
+        index.add(embeddings[np.argsort(rows)])
+        header = self._items.header._replace(dim=dim, fingerprint=fingerprint)
+        self._set(self._items._replace(header=header, index=index))
+
+    def snapshot(self):
+        """Give all there is.
+
+        Returns
+        -------
+        header : Header or None
+            What is known of the items.
+
+        ids : ndarray of shape (n_items,)
+            Ids in order of addition.
+
+        embeddings : float32 ndarray of shape (n_items, dim)
+            Embeddings; a view, which holds until the store changes.
+
+        metadata : list of dict
+            Metadata.
+        """
+        header, index, ids, metadata = self._items
+        everything = metadata.take(np.arange(len(ids)))
+        return header, ids.ids(), index.vectors(), everything
+
+    def save(self):
+        """Write the items to the file in one step, if there is one and they changed.
+
+        Raises
+        ------
+        ValueError
+            If another process has saved since this one has read the file.
+        """
+        if self._path is None or not self._changed:
+            return
+        generation = uuid.uuid4().hex
+        with locked(self._path):
+            self._check_generation()
+            # Known before it is written: Ctrl+C may come right after.
+            self._generations = {*self._generations, generation}
+            with ArchiveWriter(self._path) as archive:
+                archive.text("generation", generation)
+                archive.text("header", json.dumps(self.header))
+                self._items.index.save(archive)
+                self._items.ids.save(archive)
+                self._items.metadata.save(archive)
+        self._generations, self._changed = {generation}, False
+
+    def close(self):
+        """Do nothing: no file is open but while it is read or written."""
+
+    def _open(self):
+        """Read the file, if it is there."""
+        folder = os.path.dirname(self._path)
+        if not os.path.isdir(folder):
+            raise FileNotFoundError(
+                f"The folder {folder!r} of the gallery is not there: create it first."
+            )
+        if os.path.isdir(self._path):
+            raise IsADirectoryError(f"{self._path!r} is a folder, not a file.")
+        if not os.path.exists(self._path):
+            return
+        with ArchiveReader(self._path) as archive:
+            self._generations = {archive.text("generation")}
+            header = Header(*json.loads(archive.text("header")))
+            check_header(header, metric=self._metric)
+            index = VectorIndex.load(archive, header.dim, self._index, self._budget)
+            self._items = _Items(
+                header, index, IdTable.load(archive), Columns.load(archive)
+            )
+        if not len(index) == len(self) == len(self._items.metadata):
+            raise ValueError(f"{self._path} is not a whole gallery: parts do not fit.")
+
+    def _check_generation(self):
+        """Check that the file is the one that was read."""
+        try:
+            with ArchiveReader(self._path) as archive:
+                found = archive.text("generation")
+        except FileNotFoundError:
+            return
+        if found not in self._generations:
+            raise ValueError(
+                f"Another process has saved to {self._path} since this gallery was"
+                " opened; nothing was written. Open it again and repeat your changes,"
+                " or keep these by save(path) to another file."
+            )
+
+    def _new_index(self, dim):
+        """Make an empty index."""
+        return VectorIndex(dim, self._index, self._budget)
+
+    def _set(self, items):
+        """Make other items those of the store."""
+        self._changed = True
+        self._items = items
+
+    def _known(self, ids):
+        """Rows of ids that must be there."""
+        rows = self._items.ids.rows(ids)
+        if (rows < 0).any():
+            raise unknown_ids_error([ids[i] for i in np.flatnonzero(rows < 0)])
+        return rows
