@@ -167,7 +167,7 @@ def test_index_of_each_kind_says_what_it_is(vectors):
     compressed = make("ivfpq", vectors[:700])
     assert not compressed.exact
     assert compressed.description.startswith("IVF-PQ (FAISS, 17 lists")
-    assert compressed.description.endswith("8 bytes per vector")
+    assert compressed.description.endswith("8 bytes per vector)")
 
 
 def test_keep_around_the_limit_does_not_rebuild_each_time(vectors):
