@@ -361,3 +361,41 @@ def test_archive_that_can_not_be_begun_leaves_nothing(path, monkeypatch):
     with pytest.raises(PermissionError):
         write(path)
     assert os.listdir(path.parent) == ["a.gallery"]
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        [],
+        {"note": [1, 2]},
+        {"note": ["1", 2, "x"]},
+        {"note": [-1, 2, "x"]},
+        {"note": [1, -2, "x"]},
+        {"note": [1, 2**70, "x"]},
+        {"note": [1.5, 2, "x"]},
+        {"note": [1, 2, None]},
+    ],
+)
+def test_reader_of_forged_contents_says_so(tmp_path, members):
+    with ArchiveWriter(tmp_path / "x") as archive:
+        archive._members = members
+    with pytest.raises(ValueError, match="is not a whole gallery: its list of content"):
+        ArchiveReader(tmp_path / "x")
+
+
+@pytest.mark.parametrize(
+    "header", ["(99999999999999,)", "(-2, -4)", "(2.0,)", "(2**9,)", "'(2,)'", ""]
+)
+def test_reader_of_forged_array_says_so_before_it_takes_memory(tmp_path, header):
+    head = f"{{'descr': '<f8', 'fortran_order': False, 'shape': {header}, }}"
+    with (
+        ArchiveWriter(tmp_path / "x") as archive,
+        archive.stream("values.npy") as stream,
+    ):
+        stream.write(b"\x93NUMPY\1\0" + (117 + 1).to_bytes(2, "little"))
+        stream.write(head.ljust(117).encode() + b"\n" + bytes(64))
+    with (
+        ArchiveReader(tmp_path / "x") as archive,
+        pytest.raises(ValueError, match="is not a whole gallery: 'values' is no array"),
+    ):
+        archive.array("values")

@@ -6,6 +6,7 @@ import pickle
 import subprocess
 import sys
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
@@ -108,7 +109,7 @@ def test_kneighbors_without_images_leaves_out_the_item_itself(store, vectors):
         np.testing.assert_allclose(distances, expected[0], rtol=1e-5)
         rows_alone = gallery.kneighbors(n_neighbors=3, return_distance=False)
         np.testing.assert_array_equal(rows_alone, rows)
-        with pytest.raises(ValueError, match="ask for at most 199"):
+        with pytest.raises(ValueError, match="each item has 199 others"):
             gallery.kneighbors(n_neighbors=200)
 
 
@@ -192,7 +193,7 @@ def test_filters_mean_the_same_in_every_store(store):
         for where in FILTERS:
             expected = {i for i, m in enumerate(metadata) if matches(where, m)}
             if not expected:
-                with pytest.raises(ValueError, match="0 items that match"):
+                with pytest.raises(ValueError, match="No item of the gallery matches"):
                     gallery.search(vectors[:1], 1, where)
                 continue
             found = gallery.search(vectors[:1], len(expected), where)[1]
@@ -260,6 +261,41 @@ def test_contents_can_all_be_removed_and_others_added(store, vectors):
         assert gallery.search(vectors[:1], 1)[1].tolist() == [[5]]
 
 
+def test_an_emptied_gallery_starts_anew(lasting, digits, embedder, other):
+    X = digits[0]
+    with Gallery(embedder, **lasting) as gallery:
+        ids = gallery.add(X[:5])
+        gallery.remove(ids)
+    with Gallery(None, **lasting, metric="cosine") as gallery:  # nothing left to fit
+        assert "empty" in repr(gallery)
+        assert gallery.add(np.eye(3)).tolist() == [5, 6, 7]
+        gallery.remove([5, 6, 7])
+    with Gallery(other, **lasting) as gallery:
+        gallery.add(X[:2], ids=["a", "b"], metadata={"n": [1, 2]})
+        assert gallery.search(X[1:2], 1)[1].tolist() == [["b"]]
+        gallery.remove(["a", "b"])
+        assert gallery.add(X[:1]).tolist() == [8]
+
+
+@pytest.mark.parametrize("what", ["add", "kind", "update", "rebuild", "k", "label"])
+def test_what_can_not_be_is_refused_before_images_are_embedded(
+    store, digits, embedder, monkeypatch, what
+):
+    X, y, _, _ = digits
+    with Gallery(embedder, **store) as gallery:
+        gallery.add(X[:10], metadata={"label": y[:10]})
+        monkeypatch.setattr(type(embedder), "transform", None)
+        with pytest.raises((ValueError, KeyError, TypeError), match=r"id|items|label"):
+            {
+                "add": lambda: gallery.add(X[:10], ids=range(9, 19)),
+                "kind": lambda: gallery.add(X[:1], ids=["a"]),
+                "update": lambda: gallery.update([9, 10], X[:2]),
+                "rebuild": lambda: gallery.rebuild(X[:9], range(9)),
+                "k": lambda: gallery.search(X, 11),
+                "label": lambda: gallery.evaluate(X, y, k=1, label="lable"),
+            }[what]()
+
+
 def test_changes_are_made_whole_or_not_at_all(store, vectors):
     with Gallery(None, **store) as gallery:
         gallery.add(vectors[:5], metadata={"n": range(5)})
@@ -297,6 +333,8 @@ def test_changes_are_made_whole_or_not_at_all(store, vectors):
     [
         (np.full((2, 16), np.nan), "NaN or infinite, the first in row 0"),
         (np.full((2, 16), 1e39), "NaN or infinite"),
+        (np.full((2, 16), 1e19), "too long for distances in float32: row 0"),
+        (np.full((2, 16), 1e-20), "too short for distances in float32"),
         (np.zeros((2, 15)), "length 15, but those of the gallery have length 16"),
         (np.zeros(16), r"shape \(16,\)"),
         (np.zeros((0, 16)), "X is empty"),
@@ -423,7 +461,7 @@ def test_another_embedder_is_refused_until_the_gallery_is_rebuilt(
             lambda: gallery.kneighbors(X_new),
             lambda: gallery.kneighbors(),
             lambda: gallery.classify(X_new),
-            lambda: gallery.evaluate(X_new, y),
+            lambda: gallery.evaluate(X_new, y[:897]),
             lambda: gallery.add(X_new),
             lambda: gallery.update([1], X[1:2]),
         ):
@@ -495,7 +533,7 @@ def test_files_and_lists_of_images_are_embedded(digits, embedder):
 def test_many_images_are_embedded_piece_by_piece(
     digits, embedder, monkeypatch, tmp_path
 ):
-    from sksiamese.search import _gallery
+    from sksiamese.search import _embedding
 
     X, _, _, _ = digits
     np.save(tmp_path / "X.npy", X)
@@ -508,7 +546,7 @@ def test_many_images_are_embedded_piece_by_piece(
 
     whole = SiameseEmbedder.transform
     monkeypatch.setattr(SiameseEmbedder, "transform", transform)
-    monkeypatch.setattr(_gallery, "_CHUNK", 256)
+    monkeypatch.setattr(_embedding, "CHUNK", 256)
     gallery = Gallery(embedder)
     gallery.add(mapped)
     assert sizes == [256, 256, 256, 132]
@@ -521,8 +559,11 @@ def test_a_progress_bar_is_shown_when_asked_for(digits, embedder, capsys):
     X, _, _, _ = digits
     Gallery(embedder).add(X[:10])
     assert capsys.readouterr().err == ""
-    Gallery(embedder, verbose=1).add(X[:10])
+    gallery = Gallery(embedder, verbose=1)
+    gallery.add(X[:10])
     assert "embed: 100%" in capsys.readouterr().err
+    gallery.search(X[:1])
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize(
@@ -532,7 +573,8 @@ def test_a_progress_bar_is_shown_when_asked_for(digits, embedder, capsys):
         ({"embedder": SiameseEmbedder()}, NotFittedError, "not fitted"),
         ({"metric": "manhattan"}, ValueError, "'euclidean' or 'cosine'"),
         ({"index": "tree"}, ValueError, "index must be one of"),
-        ({"memory_budget": 0}, ValueError, "must be > 0 bytes"),
+        ({"memory_budget": 0}, ValueError, "number of bytes > 0"),
+        ({"memory_budget": "1GB"}, ValueError, "number of bytes > 0, got '1GB'"),
         ({"name": "a"}, ValueError, "for galleries in a database"),
         ({"store": "mysql://host/db"}, ValueError, "'mysql://...'"),
         ({"store": 3}, TypeError, "path"),
@@ -546,6 +588,20 @@ def test_a_progress_bar_is_shown_when_asked_for(digits, embedder, capsys):
 def test_settings_that_mean_nothing_are_refused(kwargs, error, message):
     with pytest.raises(error, match=message):
         Gallery(**{"embedder": None, **kwargs})
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "postgresql+psycopg://me:secret@host/db",
+        " mysql://me:secret@host/db",
+        "host=db user=me password=secret dbname=x",
+    ],
+)
+def test_addresses_that_are_none_do_not_show_their_password(address):
+    with pytest.raises(ValueError, match="postgresql://") as raised:
+        Gallery(None, address)
+    assert "secret" not in str(raised.value)
 
 
 # --- life ----------------------------------------------------------------------------
@@ -620,6 +676,76 @@ def test_a_copy_of_any_gallery_is_saved_to_a_file(store, vectors, tmp_path):
         np.testing.assert_array_equal(found[1], expected[1])
         assert found[2] == expected[2]
         assert "é7" not in copy
+
+
+@pytest.mark.parametrize("index", ["flat", "hnsw", "ivfpq"])
+def test_a_copy_is_the_same_gallery(tmp_path, index):
+    vectors = np.random.default_rng(0).normal(size=(12_000, 8)).astype(np.float32)
+    gallery = Gallery(None, index=index)
+    gallery.add(vectors)
+    gallery.remove(range(11_000, 12_000))
+    gallery.save(tmp_path / "a.gallery")
+    with Gallery(None, tmp_path / "a.gallery", index=index) as copy:
+        for found, expected in zip(
+            copy.search(vectors[:50]), gallery.search(vectors[:50]), strict=True
+        ):
+            np.testing.assert_array_equal(found, expected)
+        np.testing.assert_array_equal(copy.get([5])[0], gallery.get([5])[0])
+        assert copy.add(vectors[:1]).tolist() == [12_000]
+
+
+def test_a_copy_of_nothing_and_of_what_was_removed_counts_on(store, vectors, tmp_path):
+    with Gallery(None, **store) as gallery:
+        gallery.save(tmp_path / "empty.gallery")
+        gallery.add(vectors[:5])
+        gallery.remove(range(5))
+        gallery.save(tmp_path / "removed.gallery")
+        assert gallery.add(vectors[:1]).tolist() == [5]
+        gallery.save(tmp_path / "one.gallery")
+    for name, first in (("empty", 0), ("removed", 5), ("one", 6)):
+        with Gallery(None, tmp_path / f"{name}.gallery") as copy:
+            assert copy.add(vectors[:1]).tolist() == [first]
+
+
+def test_changes_of_a_file_may_be_dropped(tmp_path, vectors):
+    path = tmp_path / "a.gallery"
+    with Gallery(None, path) as gallery:
+        gallery.add(vectors[:5])
+    gallery = Gallery(None, path)
+    gallery.add(vectors[5:])
+    gallery.close(save=False)
+    with Gallery(None, path) as gallery:
+        assert len(gallery) == 5
+
+
+def test_a_gallery_opened_again_in_one_program_has_what_was_not_saved(
+    tmp_path, vectors
+):
+    # As when a cell of a notebook is run twice.
+    path = tmp_path / "a.gallery"
+    for start in (0, 5, 10):
+        gallery = Gallery(None, path)
+        assert len(gallery) == start
+        gallery.add(vectors[start : start + 5])
+    gallery.close()
+    with Gallery(None, path) as gallery:
+        assert len(gallery) == 15
+
+
+def test_threads_share_a_gallery(store, vectors):
+    with Gallery(None, **store) as gallery:
+
+        def work(first):
+            for start in range(first, first + 100, 20):
+                rows = np.arange(start, start + 20)
+                gallery.add(np.tile(rows[:, None], 16), ids=rows)
+                assert gallery.search(np.tile(rows[:, None], 16), 1)[0].max() == 0
+
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(work, range(0, 800, 100)))
+        assert len(gallery) == 800
+        ids, embeddings = gallery.ids, gallery.get(gallery.ids)[0]
+        np.testing.assert_array_equal(embeddings[:, 0], ids)
 
 
 def test_a_gallery_in_memory_has_no_file_to_save_to(vectors):

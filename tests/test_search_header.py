@@ -32,4 +32,5 @@ def test_too_few_items_are_counted():
     assert "is empty" in str(too_few_error(5, 0, []))
     assert "gallery has 1 item; ask for at most 1" in str(too_few_error(5, 1, []))
     conditions = [Condition("a", "in", [1])]
-    assert "0 items that match where=" in str(too_few_error(5, 0, conditions))
+    assert "2 items that match where=" in str(too_few_error(5, 2, conditions))
+    assert "No item" in str(too_few_error(5, 0, conditions))

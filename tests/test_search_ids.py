@@ -7,7 +7,7 @@ import pytest
 
 from sksiamese.search import _ids
 from sksiamese.search._archive import ArchiveReader, ArchiveWriter
-from sksiamese.search._ids import IdTable
+from sksiamese.search._ids import IdTable, id_array
 
 TEXTS = ["a", "b" * 1000, "Grüße", "日本語", "a b ", " a", "😀", "'; DROP TABLE x; --"]
 
@@ -125,3 +125,34 @@ def test_id_table_is_compact(kind, limit, limit_looked_up):
     tracemalloc.stop()
     assert before / n < limit + 0.5
     assert after / n < limit_looked_up + 0.5
+
+
+def test_id_table_counts_on_from_where_it_is_told():
+    table = IdTable("int", 8)
+    assert table.following(2).tolist() == [8, 9]
+    assert table.append([3]).next_id == 8
+    assert table.append([9]).next_id == 10
+    assert IdTable("str", 8).append(["a"]).keep([False]).next_id == 8
+
+
+def test_id_array_holds_what_it_is_given():
+    assert id_array([3, 1], "int").dtype == np.int64
+    assert id_array([], "int").dtype == np.int64
+    for ids in (["a", "bb"], [], ["a"] * 2000 + ["b" * 1000]):
+        found = id_array(ids, "str")
+        assert found.tolist() == ids
+        assert found.dtype.kind == ("O" if len(ids) > 2 else "U")
+        assert all(type(one) is str for one in found.tolist())
+
+
+def test_id_table_with_one_long_id_is_compact():
+    n = 50_000
+    ids = [f"i{i}" for i in range(n)]
+    ids[7] = "x" * 1000  # as NumPy's strings, 200 MB
+    tracemalloc.start()
+    table = IdTable("str").append(ids)
+    assert (table.rows(ids) == np.arange(n)).all()
+    assert table.ids().tolist() == ids
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 20e6

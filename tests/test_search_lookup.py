@@ -50,7 +50,26 @@ def test_recall_of_the_index_counts_by_distance():
     Z = np.array([[0.0], [1], [1], [3], [9]], np.float32)
     probes = np.array([[0.0], [9]], np.float32)
     assert _index_recall(np.array([[0, 1], [0, 6]]), probes, Z) == 1
-    assert _index_recall(np.array([[0, 3], [6, 8]]), probes, Z) == 0.5
+    wrong = np.array([[0, 3], [6, 8]])
+    for scale in (1e-6, 1, 1e6):  # of 0, 1 and 0, 6 the first are right
+        Z_scaled, probes_scaled = (scale * a for a in (Z, probes))
+        assert _index_recall(scale * wrong, probes_scaled, Z_scaled) == 0.5
+
+
+def test_arguments_of_evaluate_are_named():
+    gallery = Gallery(None)
+    gallery.add(np.eye(3), metadata={"label": ["a", "b", "b"]})
+    for kwargs, message in (
+        ({"y": ["a"]}, "y"),
+        ({"y": [1, 2]}, "y and label='label'"),
+        ({"y": ["a", None]}, "y"),
+        ({"y": ["a", "b"], "k": ()}, "k is empty"),
+        ({"y": ["a", "b"], "k": 4}, "at most 3"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            gallery.evaluate(np.eye(3)[:2], **{"k": 1, **kwargs})
+    with pytest.raises(ValueError, match="each item has 2 others"):
+        gallery.kneighbors(n_neighbors=3)
 
 
 def test_recall_of_an_approximate_index_is_told():

@@ -3,11 +3,12 @@
 import os
 import subprocess
 import sys
+import threading
+import tracemalloc
 
 import numpy as np
 import pytest
 
-from sksiamese.search._archive import ArchiveReader, ArchiveWriter
 from sksiamese.search._header import Header
 from sksiamese.search._memory_store import MemoryStore
 from sksiamese.search._where import parse_where
@@ -36,9 +37,12 @@ def fill(store, n=5, first=0):
 
 def contents(store):
     """All that a store holds: of each item id, first number and metadata."""
-    header, ids, embeddings, metadata = store.snapshot()
+    header = store.header
+    ids, embeddings, _ = store.labelled("")
+    metadata = store.fetch(ids.tolist())[1]
     assert len(store) == len(ids) == len(embeddings) == len(metadata)
     if not len(ids):
+        assert header is None
         return header, []
     ids, values = ids.tolist(), embeddings[:, 0].tolist()
     assert store.contains(ids).all()
@@ -101,7 +105,7 @@ def test_store_counts_on_and_never_gives_an_id_twice(tmp_path):
     store.save()
     store = make(tmp_path / "g")
     assert len(store) == 0
-    assert store.header == Header(DIM, "euclidean", "f", "int")
+    assert store.header is None
     assert store.add(embed(5), None, "int", [{}], "f", None).tolist() == [9]
     store.add(embed(6), [2**63 - 1], "int", [{}], "f", None)
     with pytest.raises(ValueError, match="no 1 numbers of 64 bits are left"):
@@ -153,8 +157,18 @@ def test_store_errors_say_what_is_wrong_and_change_nothing():
         (ValueError, "6 neighbours", store.search, embed(1), 6, [], "f", False),
         (ValueError, "2 items that match", store.search, embed(1), 3)
         + (parse_where({"label": "b"}), "f", False),
-        (ValueError, "0 items that match", store.search, embed(1), 1)
+        (ValueError, "No item of the gallery matches", store.search, embed(1), 1)
         + (parse_where({"label": "c"}), "f", False),
+        (ValueError, "2 embeddings and 1 ids and 1 metadata", store.add)
+        + (embed(8, 9), ["x"], "str", [{}], "f", None),
+        (ValueError, "1 embeddings and 2 metadata", store.add)
+        + (embed(8), None, "int", [{}, {}], "f", None),
+        (ValueError, "1 embeddings and 2 ids", store.update)
+        + (["id0", "id1"], embed(8), None, "f"),
+        (ValueError, "1 ids and 2 metadata", store.update)
+        + (["id0"], None, [{}, {}], "f"),
+        (ValueError, "4 embeddings and 5 ids", store.rebuild)
+        + (embed(1, 2, 3, 4), [f"id{i}" for i in range(5)], "f"),
         (KeyError, "'x', 7", store.fetch, ["id1", "x", 7]),
         (KeyError, "'x'", store.remove, ["id0", "x"]),
         (KeyError, "3", store.remove, [3]),
@@ -175,13 +189,13 @@ def test_store_rebuild_puts_new_embeddings_in_their_places():
     ids = ["id3", "id0", "id4", "id1", "id2"]
     new = np.zeros((5, 7), np.float32)
     new[:, 0] = [30, 0, 40, 10, 20]
-    metadata = store.snapshot()[3]
+    metadata = store.fetch(ids)[1]
     store.rebuild(new, ids, "g")
-    header, found, embeddings, kept = store.snapshot()
-    assert header == Header(7, "euclidean", "g", "str")
+    found, embeddings, _ = store.labelled("")
+    assert store.header == Header(7, "euclidean", "g", "str")
     assert found.tolist() == [f"id{i}" for i in range(5)]
     assert embeddings[:, 0].tolist() == [0, 10, 20, 30, 40]
-    assert kept == metadata
+    assert store.fetch(ids)[1] == metadata
     with pytest.raises(ValueError, match="another embedder"):
         store.search(new, 1, [], "f", False)
 
@@ -213,7 +227,13 @@ def interrupt_at(number, action):
     def trace(frame, event, argument):
         nonlocal left
         name = os.path.basename(frame.f_code.co_filename)
-        if name not in ("_memory_store.py", "_columns.py", "_ids.py", "_index.py"):
+        if name not in (
+            "_memory_store.py",
+            "_columns.py",
+            "_ids.py",
+            "_index.py",
+            "_items.py",
+        ):
             return None
         if event == "line":
             left -= 1
@@ -278,7 +298,7 @@ def test_store_file_gives_back_everything(tmp_path):
     with pytest.raises(ValueError, match="metric='euclidean' does not fit"):
         make(tmp_path / "g")
     with np.load(tmp_path / "g") as arrays:
-        np.testing.assert_array_equal(arrays["embeddings"], store.snapshot()[2])
+        np.testing.assert_array_equal(arrays["embeddings"], store.labelled("")[1])
 
 
 def test_store_without_change_is_not_written(tmp_path):
@@ -411,17 +431,187 @@ def test_store_of_truncated_or_changed_file_raises_or_reads_the_same(tmp_path):
     assert harmless < 30
 
 
-def test_store_of_parts_that_do_not_fit_raises(tmp_path):
+def test_store_emptied_starts_anew_but_counts_on(tmp_path):
+    store = make(tmp_path / "g")
+    store.add(embed(0, 1), None, "int", [{"a": 1}, {}], "f", None)
+    store.remove([0, 1])
+    assert store.header is None
+    with pytest.raises(ValueError, match="is empty"):
+        store.search(embed(0), 1, [], "f", False)
+    with pytest.raises(KeyError, match="0"):
+        store.fetch([0])
+    store.save()
+    store = make(tmp_path / "g", "cosine")  # nothing in it was made for a metric
+    assert store.header is None
+    assert store.add(np.ones((1, 7), np.float32), ["x"], "str", [{}], "g", None) == "x"
+    assert store.header == Header(7, "cosine", "g", "str")
+    assert store.fetch(["x"])[1] == [{}]
+    store.remove(["x"])
+    store.save()
+    store = make(tmp_path / "g")
+    assert store.add(embed(5), None, "int", [{}], "h", None).tolist() == [2]
+
+
+def test_store_saves_copy_of_all_and_stays_as_it_was(tmp_path):
+    store = make(tmp_path / "g")
+    store.add(embed(0, 1, 2), None, "int", [{"a": i} for i in range(3)], "f", None)
+    store.remove([2])
+    store.save(tmp_path / "copy")
+    assert os.listdir(tmp_path) == ["copy"]  # its own file is not written
+    copy = make(tmp_path / "copy")
+    assert contents(copy) == contents(store)
+    assert copy.add(embed(9), None, "int", [{}], "f", None).tolist() == [3]
+    copy.save()
+    store.save()
+    assert len(make(tmp_path / "copy")) == 3
+    assert len(make(tmp_path / "g")) == 2
+    with pytest.raises(FileExistsError, match="is there already"):
+        store.save(tmp_path / "copy")
+    with pytest.raises(FileNotFoundError, match="create it first"):
+        store.save(tmp_path / "none" / "copy")
+    other = make(tmp_path / "other")
+    other.save(tmp_path / "empty")
+    assert make(tmp_path / "empty", "cosine").header is None
+
+
+def test_store_saved_to_its_own_path_goes_on_with_it(tmp_path):
+    store = fill(make(tmp_path / "g"))
+    store.save(tmp_path / "g")
+    before = os.stat(tmp_path / "g").st_ino
+    store.save()  # there is nothing new
+    assert os.stat(tmp_path / "g").st_ino == before
+    fill(store, first=5).save()
+    assert len(make(tmp_path / "g")) == 10
+
+
+def test_store_copy_of_compressed_vectors_has_the_same_codes(tmp_path):
+    pytest.importorskip("faiss")
+    Z = np.random.default_rng(0).standard_normal((10_500, DIM)).astype(np.float32)
+    store = MemoryStore(None, "euclidean", "ivfpq", None)
+    store.add(Z, None, "int", [{}] * len(Z), "f", None)
+    store.save(tmp_path / "copy")
+    copy = MemoryStore(tmp_path / "copy", "euclidean", "ivfpq", None)
+    np.testing.assert_array_equal(copy.labelled("")[1], store.labelled("")[1])
+
+
+@pytest.mark.parametrize("kind", ["int", "str"])
+def test_store_of_snapshot_holds_all(kind, tmp_path):
+    ids = [5, 2, 7] if kind == "int" else ["b", "a", "c"]
+    header = Header(DIM, "cosine", "f", kind)
+    metadata = [{"n": i} for i in range(3)]
+    snapshot = header, np.array(ids), embed(1, 2, 3), metadata, 40
+    store = MemoryStore.of_snapshot(*snapshot, "auto", None)
+    wanted = header, list(zip(ids, [1, 2, 3], metadata, strict=True))
+    assert contents(store) == wanted
+    store.save(tmp_path / "copy")
+    copy = make(tmp_path / "copy", "cosine")
+    assert contents(copy) == wanted
+    copy.remove(ids)
+    assert copy.add(embed(9), None, "int", [{}], "f", None).tolist() == [40]
+    with pytest.raises(ValueError, match="3 embeddings and 3 ids and 2 metadata"):
+        MemoryStore.of_snapshot(*snapshot[:3], metadata[:2], 40, "auto", None)
+
+
+@pytest.mark.parametrize("header", [None, Header(DIM, "cosine", "f", "str")])
+def test_store_of_snapshot_without_items_counts_on(header):
+    nothing = np.empty((0, DIM), np.float32)
+    store = MemoryStore.of_snapshot(header, [], nothing, [], 8, "auto", None)
+    assert store.header is None
+    given = store.add(embed(9), None, "int", [{}], "f", None)
+    assert given.tolist() == [8]
+
+
+def run_threads(n, work):
+    """Run work in n threads; return what they raised."""
+    errors = []
+
+    def run(number):
+        try:
+            work(number)
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=run, args=(i,)) for i in range(n)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return errors
+
+
+def test_store_changed_by_threads_mixes_and_loses_nothing(tmp_path):
+    store, n, before = make(tmp_path / "g"), 6, sys.getswitchinterval()
+
+    def work(number):
+        for step in range(12):
+            new = [number * 10_000 + step * 20 + i for i in range(20)]
+            store.add(embed(*new), new, "int", [{"n": i} for i in new], "f", None)
+            store.update(new[:2], embed(-new[0], -new[1]), [{}, {}], "f")
+            distances, found, _ = store.search(embed(*new[5:]), 1, [], "f", False)
+            assert found[:, 0].tolist() == new[5:]
+            assert not distances.any()
+            store.remove(new[2:5])
+            ids, embeddings, values = store.labelled("n")
+            kept = [i for i, value in enumerate(values) if value is not None]
+            assert [values[i] for i in kept] == ids[kept].tolist()
+            assert np.array_equal(embeddings[kept, 0], ids[kept])
+            if step % 4 == number % 4:
+                store.save()
+
+    sys.setswitchinterval(1e-6)
+    try:
+        assert run_threads(n, work) == []
+    finally:
+        sys.setswitchinterval(before)
+    store.save()
+    again = make(tmp_path / "g")
+    assert len(again) == len(store) == n * 12 * 17
+    assert contents(again) == contents(store)
+
+
+def test_store_changed_while_it_is_saved_is_saved_again(tmp_path, monkeypatch):
+    store, threads, sync = fill(make(tmp_path / "g")), [], os.fsync
+
+    def add_meanwhile(descriptor):
+        if not threads:
+            threads.append(threading.Thread(target=fill, args=(store, 3, 5)))
+            threads[0].start()
+            threads[0].join(0.2)  # in vain where it has to wait for the end of save
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", add_meanwhile)
+    store.save()
+    threads[0].join()
+    store.save()
+    assert contents(make(tmp_path / "g")) == contents(store)
+    assert len(store) == 8
+
+
+def test_store_that_broke_keeps_the_file(tmp_path):
+    """As by a second Ctrl+C, while the first one is cleaned up after."""
     fill(make(tmp_path / "g")).save()
-    fill(make(tmp_path / "longer"), 6).save()
-    with (
-        ArchiveReader(tmp_path / "g") as archive,
-        ArchiveReader(tmp_path / "longer") as longer,
-        ArchiveWriter(tmp_path / "mixed") as mixed,
-    ):
-        for name in archive._members:
-            source = longer if name.startswith("id") else archive
-            with mixed.stream(name) as stream:
-                stream.write(source.stream(name).read())
-    with pytest.raises(ValueError, match="parts do not fit"):
-        make(tmp_path / "mixed")
+    store = make(tmp_path / "g")
+    store._items.index.add(embed(1))
+    store.update(["id0"], None, [{"n": 1}], "f")
+    for path in (None, tmp_path / "copy"):
+        with pytest.raises(RuntimeError, match="6 embeddings, 5 ids and 5 metadata"):
+            store.save(path)
+    assert os.listdir(tmp_path) == ["g"]
+    assert len(make(tmp_path / "g")) == 5
+
+
+def test_store_with_one_long_id_takes_little_memory():
+    n = 50_000
+    ids = [f"i{i}" for i in range(n)]
+    ids[7] = "x" * 1000  # as NumPy's strings, 200 MB
+    store, metadata = make(), [{}] * n
+    Z = np.zeros((n, DIM), np.float32)
+    tracemalloc.start()
+    given = store.add(Z, ids, "str", metadata, "f", None)
+    assert store.contains(ids).all()
+    assert store.all_ids().tolist() == given.tolist() == ids
+    store.remove(ids[100:])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 40e6
+    assert store.search(Z[:1], 3, [], "f", False)[1].tolist() == [ids[:3]]

@@ -1,6 +1,9 @@
 """Filters on metadata are read, or refused."""
 
+import datetime
+
 import numpy as np
+import pandas as pd
 import pytest
 
 from sksiamese.search._where import Condition, parse_where
@@ -16,6 +19,13 @@ from sksiamese.search._where import Condition, parse_where
         ({"a": None}, [Condition("a", "in", [None])]),
         ({"a": ("x", None)}, [Condition("a", "in", ["x", None])]),
         ({"a": []}, [Condition("a", "in", [])]),
+        ({"a": {"x"}}, [Condition("a", "in", ["x"])]),
+        ({"a": np.array("x")}, [Condition("a", "in", ["x"])]),
+        ({"a": pd.Series(["x", None])}, [Condition("a", "in", ["x", None])]),
+        (
+            {"a": datetime.datetime(2024, 2, 3)},
+            [Condition("a", "in", ["2024-02-03"])],
+        ),
         ({"a": {"$ne": 1}}, [Condition("a", "not in", [1])]),
         ({"a": {"$nin": [1, 2]}}, [Condition("a", "not in", [1, 2])]),
         (
@@ -43,6 +53,9 @@ def test_filters_are_read(where, expected):
         ({"a": {"$lt": True}}, TypeError, "number or a string"),
         ({"a": [[1]]}, TypeError, "got"),
         ({"a": object()}, TypeError, r"where\['a'\]"),
+        ({"a": pd.DataFrame({"b": [1]})}, TypeError, r"where\['a'\]"),
+        ({"a": np.zeros((2, 2))}, TypeError, r"where\['a'\]"),
+        ({"a": {"$gt": datetime.timedelta(1)}}, TypeError, "duration"),
         ({"a": "x\0"}, ValueError, "null"),
     ],
 )

@@ -8,6 +8,7 @@ import errno
 import hashlib
 import io
 import json
+import math
 import os
 import re
 import secrets
@@ -206,7 +207,17 @@ class ArchiveReader:
         ValueError
             If it is not there or has changed since it was written.
         """
-        start, _ = self._check(f"{name}.npy")
+        start, size = self._check(f"{name}.npy")
+        self._file.seek(start)
+        try:
+            np.lib.format.read_magic(self._file)
+            shape, _, dtype = np.lib.format.read_array_header_1_0(self._file)
+        except ValueError as error:
+            raise self.broken(f"{name!r} is no array ({error})") from error
+        n_bytes = self._file.tell() - start + math.prod(shape) * dtype.itemsize
+        # Before memory is taken for it.
+        if dtype.hasobject or min(shape, default=0) < 0 or n_bytes != size:
+            raise self.broken(f"{name!r} is no array of the length that it says")
         self._file.seek(start)
         return np.lib.format.read_array(self._file, allow_pickle=False)
 
@@ -230,7 +241,10 @@ class ArchiveReader:
         """
         start, size = self._check(name)
         self._file.seek(start)
-        return self._file.read(size).decode()
+        try:
+            return self._file.read(size).decode()
+        except UnicodeDecodeError as error:
+            raise self.broken(f"{name!r} is no text ({error})") from error
 
     def stream(self, name):
         """Open a member to be read piece by piece, while the reader is open.
@@ -251,6 +265,23 @@ class ArchiveReader:
             If it is not there or has changed since it was written.
         """
         return io.BufferedReader(_Section(self._file, *self._check(name)), _CHUNK)
+
+    def broken(self, why):
+        """Make the error for what this package would not have written.
+
+        Parameters
+        ----------
+        why : str
+            What is wrong.
+
+        Returns
+        -------
+        ValueError
+            To be raised.
+        """
+        return ValueError(
+            f"{self._path} is not a whole gallery: {why}. Restore it from a copy."
+        )
 
     def _read_contents(self):
         """Place, length and checksum of each member."""
@@ -276,12 +307,29 @@ class ArchiveReader:
             )
         if _sha256(contents) != digest.decode("latin-1"):
             raise self._changed("its list of contents")
-        return json.loads(contents)
+        return self._check_members(contents)
+
+    def _check_members(self, contents):
+        """Read place, length and checksum of each member, all within the file."""
+        try:
+            members = json.loads(contents)
+            size = os.fstat(self._file.fileno()).st_size
+            whole = all(
+                type(start) is type(length) is int
+                and 0 <= start <= start + length <= size
+                and isinstance(digest, str)
+                for start, length, digest in members.values()
+            )
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
+            raise self.broken(f"its list of contents is none: {error}") from error
+        if not whole:
+            raise self.broken("its list of contents leads out of the file")
+        return members
 
     def _check(self, name):
         """Compare a member with its checksum; return its place and length."""
         if name not in self._members:
-            raise ValueError(f"{self._path} is not a whole gallery: it lacks {name!r}.")
+            raise self.broken(f"it lacks {name!r}")
         start, size, wanted = self._members[name]
         digest, left = hashlib.sha256(), size
         self._file.seek(start)
@@ -291,7 +339,7 @@ class ArchiveReader:
                 break
             digest.update(data)
             left -= len(data)
-        if digest.hexdigest() != wanted:
+        if left or digest.hexdigest() != wanted:
             raise self._changed(repr(name))
         return start, size
 

@@ -2,7 +2,7 @@
 
 import datetime
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from numbers import Integral, Real
 
 import numpy as np
@@ -11,6 +11,7 @@ from sksiamese.search._header import some
 
 _MAX_ID_BYTES = 1_000  # an index entry of PostgreSQL holds about 2,700 bytes
 _MAX_DEPTH = 32  # of nested metadata
+_COARSE = "Y", "M", "W", "D", "h", "m"  # units of NumPy's dates that leave out seconds
 
 
 def check_ids(ids, n=None):
@@ -40,27 +41,42 @@ def check_ids(ids, n=None):
     ValueError
         If their number does not fit, one is there twice or can not be stored.
     """
-    if isinstance(ids, str | Integral):
-        ids = [ids]
-    ids = ids.tolist() if hasattr(ids, "tolist") else list(ids)
+    ids = _id_list(ids, n)
     if n is not None and len(ids) != n:
         raise ValueError(f"ids has {len(ids)} entries, but X has {n} images.")
     if all(isinstance(i, str) for i in ids):
-        kind = "str"
+        kind, ids = "str", [str.__str__(i) for i in ids]  # of an enum, its value
         for text in ids:
             _check_id_text(text)
-    elif all(isinstance(i, Integral) and not isinstance(i, bool) for i in ids):
+    elif all(map(_is_whole, ids)):
         kind, ids = "int", [int(i) for i in ids]
         for number in (min(ids), max(ids)):
             if not -(2**63) <= number < 2**63:
                 raise ValueError(f"ids must fit into 64 bits, got {number}.")
     else:
-        wrong = [i for i in ids if type(i) is bool or not isinstance(i, str | Integral)]
+        wrong = [i for i in ids if not (isinstance(i, str) or _is_whole(i))]
         found = f"{wrong[0]!r} ({type(wrong[0]).__name__})" if wrong else "both"
         raise TypeError(f"ids must be all whole numbers or all strings, got {found}.")
     if len(set(ids)) < len(ids):
         raise ValueError(f"ids must be unique; {some(_repeated(ids))} occur twice.")
     return kind, ids
+
+
+def _id_list(ids, n):
+    """Make a list of ids, or of one."""
+    if isinstance(ids, set | frozenset) and n is not None:
+        raise TypeError("ids must be in the order of X, got a set: pass a list.")
+    if hasattr(ids, "columns"):
+        raise TypeError(f"ids must be one column, got a {type(ids).__name__}.")
+    if isinstance(ids, str | bytes) or not isinstance(ids, Iterable):
+        return [ids]
+    # Not tolist, which makes numbers of NumPy's dates.
+    return list(ids) if getattr(ids, "ndim", 1) else [ids]
+
+
+def _is_whole(value):
+    """Whether a value is a whole number; for NumPy timedeltas are."""
+    return isinstance(value, Integral) and not isinstance(value, bool | np.timedelta64)
 
 
 def _check_id_text(text):
@@ -90,6 +106,29 @@ def _utf8(name, text):
         ) from None
 
 
+def check_lengths(embeddings=None, ids=None, metadata=None):
+    """Check that there is one of each for every item.
+
+    Parameters
+    ----------
+    embeddings, ids, metadata : sequence or None, default=None
+        What belongs together; None for what is not there.
+
+    Raises
+    ------
+    ValueError
+        If lengths differ.
+    """
+    given = {"embeddings": embeddings, "ids": ids, "metadata": metadata}
+    lengths = {name: len(of) for name, of in given.items() if of is not None}
+    if len(set(lengths.values())) > 1:
+        found = " and ".join(f"{n} {name}" for name, n in lengths.items())
+        raise ValueError(
+            f"There must be as many embeddings, ids and metadata, got {found}. Nothing"
+            " was changed. An embedder must give one embedding for each image."
+        )
+
+
 def check_metadata(metadata, n):
     """Check metadata, and bring it into one form.
 
@@ -105,7 +144,8 @@ def check_metadata(metadata, n):
     -------
     list of dict
         JSON values only: NaN and other missing values are None, NumPy's numbers are
-        Python's, dates are ISO strings.
+        Python's. Dates are ISO strings, one for each moment, which sort by time: with
+        a time zone in UTC, and without it no time part at midnight.
 
     Raises
     ------
@@ -119,44 +159,69 @@ def check_metadata(metadata, n):
         return [{} for _ in range(n)]
     if isinstance(metadata, Mapping) or hasattr(metadata, "columns"):
         rows = _rows_of_columns(metadata, n)
-    else:
+    elif isinstance(metadata, Iterable):
         rows = list(metadata)
-    if len(rows) != n:
-        raise ValueError(f"metadata has {len(rows)} entries, but X has {n} images.")
+    else:
+        rows = [metadata]
     for row in rows:
         if not isinstance(row, Mapping):
             raise TypeError(
                 "metadata must be a dict for each image, or columns of values, got"
                 f" {type(row).__name__} for an image."
             )
+    if len(rows) != n:
+        raise ValueError(f"metadata has {len(rows)} entries, but X has {n} images.")
     return [_to_json("metadata", row) for row in rows]
 
 
 def _rows_of_columns(metadata, n):
     """Turn columns into one dict for each item."""
+    keys = [check_key("metadata", k) for k in getattr(metadata, "columns", metadata)]
+    if len(set(keys)) < len(keys):
+        raise ValueError(
+            f"metadata must have columns of different names; {some(_repeated(keys))}"
+            " occur twice."
+        )
     columns = {}
-    for key in metadata:
+    for key in keys:
         values = metadata[key]
-        if isinstance(values, str | bytes) or not hasattr(values, "__len__"):
+        if not is_many(values) or isinstance(values, set | frozenset):
             raise TypeError(
-                f"metadata[{key!r}] must have one value for each of the {n} images, got"
-                f" {values!r}."
+                f"metadata[{key!r}] must be a list or array with one value for each of"
+                f" the {n} images, got {values!r} ({type(values).__name__})."
             )
         if len(values) != n:
             raise ValueError(
                 f"metadata[{key!r}] has {len(values)} entries, but X has {n} images."
             )
-        # NumPy's own list of dates has plain numbers for some units.
-        as_list = (
-            getattr(values, "dtype", None) is not None and values.dtype.kind != "M"
-        )
-        columns[key] = values.tolist() if as_list else list(values)
+        columns[key] = values
     if not columns:
         return [{} for _ in range(n)]
     return [
         dict(zip(columns, row, strict=True))
         for row in zip(*columns.values(), strict=True)
     ]
+
+
+def is_many(value):
+    """Tell whether a value is a collection of values.
+
+    Parameters
+    ----------
+    value : object
+        Anything.
+
+    Returns
+    -------
+    bool
+        True for lists, sets, arrays, Series and the like; False for strings, mappings,
+        tables and arrays of one value without a dimension.
+    """
+    if isinstance(value, str | bytes | bytearray | Mapping | np.generic):
+        return False
+    if hasattr(value, "columns") or getattr(value, "ndim", 1) == 0:
+        return False
+    return isinstance(value, Collection)
 
 
 def _to_json(name, value, depth=0):
@@ -168,9 +233,7 @@ def _to_json(name, value, depth=0):
             check_key(name, key): _to_json(f"{name}[{key!r}]", item, depth + 1)
             for key, item in value.items()
         }
-    if isinstance(value, np.ndarray):
-        value = value.tolist()
-    if isinstance(value, list | tuple):
+    if is_many(value) and not isinstance(value, set | frozenset):
         return [_to_json(name, item, depth + 1) for item in value]
     return scalar(name, value)
 
@@ -202,7 +265,7 @@ def check_key(name, key):
     if not isinstance(key, str):
         raise TypeError(f"{name} must have strings as keys, got {key!r}.")
     _utf8(f"A key of {name}", key)
-    return key
+    return str.__str__(key)
 
 
 def scalar(name, value):
@@ -229,21 +292,28 @@ def scalar(name, value):
     ValueError
         If no store could keep it as it is.
     """
+    if value is np.ma.masked or type(value).__name__ in ("NAType", "NaTType"):
+        return None
+    if isinstance(value, np.ndarray) and value.ndim == 0:
+        value = value[()]
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, np.bool_):
         return bool(value)
     if isinstance(value, str):
         _utf8(name, value)
-        return str(value)
+        return str.__str__(value)  # of an enum, its value
     if isinstance(value, np.datetime64):
-        return None if np.isnat(value) else str(value)
-    # pandas' missing values; its NA has no truth value, so that it comes first.
-    if type(value).__name__ in ("NAType", "NaTType") or value != value:
-        return None
+        return None if np.isnat(value) else _numpy_date(name, value)
     if isinstance(value, datetime.date | datetime.time):
-        return value.isoformat()
-    if isinstance(value, Integral | Real):
+        return _date(name, value)
+    # NumPy's are numbers to Python, and some of them turn into any unit's.
+    if isinstance(value, datetime.timedelta | np.timedelta64):
+        raise TypeError(
+            f"{name} must not be a duration, got {value!r}: pass it as a number, such"
+            " as of days."
+        )
+    if isinstance(value, Real):
         return _number(name, value)
     raise TypeError(
         f"{name} must be a string, number, bool, date, None, list or dict, got"
@@ -251,12 +321,42 @@ def scalar(name, value):
     )
 
 
+def _date(name, value):
+    """Make the text of a date, of a time, or of both."""
+    if isinstance(value, datetime.time):
+        return value.isoformat()
+    if isinstance(value, datetime.datetime) and value.utcoffset() is not None:
+        try:
+            value = value.astimezone(datetime.timezone.utc)
+        except OverflowError:
+            raise ValueError(f"{name} is out of range in UTC: {value}.") from None
+        return _shortest(name, value.isoformat().removesuffix("+00:00")) + "+00:00"
+    return _shortest(name, value.isoformat()).removesuffix("T00:00:00")
+
+
+def _numpy_date(name, value):
+    """Make the text of one of NumPy's dates, which has the digits of its unit."""
+    if np.datetime_data(value.dtype)[0] in _COARSE:
+        _shortest(name, str(value.astype("datetime64[Y]")) + "-")  # before s overflows
+        value = value.astype("datetime64[s]")
+    return _shortest(name, str(value)).removesuffix("T00:00:00")
+
+
+def _shortest(name, text):
+    """Drop zeros that end a fraction of a second; check that texts sort by time."""
+    if not (text[:4].isdecimal() and text[4] == "-"):
+        raise ValueError(f"{name} must be a date of the years 0 to 9999, got {text}.")
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
 def _number(name, value):
-    """Bring a number into a form that every store keeps as it is."""
+    """Bring a number into a form that every store keeps as it is; NaN is None."""
     if isinstance(value, Integral):
         if not -(2**63) <= value < 2**63:
             raise ValueError(f"{name} must fit into 64 bits, got {value}.")
         return int(value)
+    if math.isnan(value):
+        return None
     if not math.isfinite(value):
         raise ValueError(f"{name} must be finite, got {value}.")
     return float(value)

@@ -181,13 +181,27 @@ class Columns:
         -------
         Columns
             As they were saved.
+
+        Raises
+        ------
+        ValueError
+            If they are none: values that are not JSON or there twice, or codes of
+            none of them.
         """
-        head = json.loads(archive.text("metadata"))
-        columns = {
-            key: _Column(archive.array(f"metadata_{number}"), values)
-            for number, (key, values) in enumerate(head["values"].items())
-        }
-        return _columns_of(head["n"], columns)
+        head = json.loads(archive.text("metadata"), parse_constant=_refuse)
+        n, columns = head["n"], {}
+        if type(n) is not int or n < 0:
+            raise archive.broken("the number of metadata is wrong")
+        for number, (key, values) in enumerate(head["values"].items()):
+            codes = archive.array(f"metadata_{number}")
+            if codes.dtype != np.int32 or codes.shape != (n,):
+                raise archive.broken(f"codes of the metadata {key!r} do not fit")
+            if n and not -1 <= codes.min() <= codes.max() < len(values):
+                raise archive.broken(f"codes of the metadata {key!r} are out of range")
+            if len(values) != len(set(map(_form, values))):
+                raise archive.broken(f"a value of the metadata {key!r} is there twice")
+            columns[key] = _Column(codes, values)
+        return _columns_of(n, columns)
 
     def _keys(self, metadata):
         """All keys, in the order in which they came."""
@@ -268,6 +282,11 @@ class _Column:
         if self._numbers is None:
             self._numbers = {_form(v): code for code, v in enumerate(self.values)}
         return self._numbers
+
+
+def _refuse(constant):
+    """Refuse NaN and infinity, which Python reads but JSON has not."""
+    raise TypeError(f"metadata can not be {constant}")
 
 
 def _columns_of(n, columns):

@@ -6,15 +6,24 @@ from pathlib import Path
 
 import numpy as np
 
-from sksiamese._validation import check_is_fitted, take_rows
+from sksiamese._validation import check_is_fitted
 from sksiamese.search._checks import check_ids, check_metadata
+from sksiamese.search._embedding import (
+    CHUNK,
+    check_embeddings,
+    count_images,
+    embed_images,
+)
 from sksiamese.search._fingerprint import Fingerprint
-from sksiamese.search._header import check_header, unknown_ids_error
+from sksiamese.search._header import (
+    check_header,
+    id_kind_error,
+    incomplete_ids_error,
+    known_ids_error,
+    unknown_ids_error,
+)
 from sksiamese.search._lookup import LookupMethods
-from sksiamese.search._memory_store import MemoryStore
-from sksiamese.search._stores import close_store, open_store
-
-_CHUNK = 4096  # images embedded at a time
+from sksiamese.search._stores import close_store, copy_store, open_store
 
 
 class Gallery(LookupMethods):
@@ -76,9 +85,15 @@ class Gallery(LookupMethods):
     A gallery in a file is read into memory when it is opened. Changes are written by
     :meth:`save`, :meth:`close`, at the end of a ``with`` block and when the program
     ends, in one step: whatever happens meanwhile, the file holds the old gallery or the
-    new one. If another process has saved to the file in between, nothing is written and
-    an error says so. In a database each call is one transaction, and any number of
-    processes may change a gallery at once.
+    new one. A program that is killed, as batch systems and containers do at their time
+    limit, loses what was not saved: call :meth:`save` after each large ``add``. If
+    another process has saved to the file in between, nothing is written and an error
+    says so. In a database each call is one transaction, and any number of processes may
+    change a gallery at once.
+
+    Metadata are compared as JSON: dates as text, see :meth:`add`. In compressed
+    galleries (``"ivfpq"``) distances, :meth:`get` and :meth:`evaluate` speak of the
+    codes, which stand for the embeddings nearly.
 
     References
     ----------
@@ -128,7 +143,6 @@ class Gallery(LookupMethods):
         self.embedder, self.metric, self.verbose = embedder, metric, verbose
         self._fingerprint = Fingerprint(embedder)
         self._store, self._place = open_store(store, metric, index, memory_budget, name)
-        self._index = index, memory_budget  # for copies
         self._closer = weakref.finalize(self, close_store, self._store, os.getpid())
 
     # --- contents --------------------------------------------------------------------
@@ -166,15 +180,20 @@ class Gallery(LookupMethods):
         TypeError
             If ids or metadata have a wrong type.
         """
-        n = _count(X)
+        n = count_images(X)
         kind, ids = ("int", None) if ids is None else check_ids(ids, n)
         metadata = check_metadata(metadata, n)
         store = self._open()
-        embeddings = self._embed(X)
+        # Before hours of embedding; stores look again, as others may be adding too.
+        if ids is not None and store.header is not None:
+            if kind != store.header.id_kind:
+                raise id_kind_error(store.header, kind)
+            known = store.contains(ids)
+            if known.any():
+                raise known_ids_error([ids[i] for i in np.flatnonzero(known)])
+        embeddings, fingerprint = self._embed(X, show=True)
         with self._progress(n, "store") as bar:
-            return store.add(
-                embeddings, ids, kind, metadata, self._fingerprint(), bar.update
-            )
+            return store.add(embeddings, ids, kind, metadata, fingerprint, bar.update)
 
     def update(self, ids, X=None, metadata=None):
         """Replace images or metadata of items: of all of them, or none.
@@ -205,14 +224,15 @@ class Gallery(LookupMethods):
         """
         if X is None and metadata is None:
             raise ValueError("update needs X or metadata, or there is nothing to do.")
-        _, ids = check_ids(ids, None if X is None else _count(X))
+        _, ids = check_ids(ids, None if X is None else count_images(X))
         if metadata is not None:
             metadata = check_metadata(metadata, len(ids))
-        store = self._open()
-        if store.header is None:
-            raise unknown_ids_error(ids)
-        embeddings = None if X is None else self._embed(X)
-        store.update(ids, embeddings, metadata, self._fingerprint())
+        store = self._known(ids)
+        if X is None:
+            store.update(ids, None, metadata, self._fingerprint())
+        else:
+            embeddings, fingerprint = self._embed(X, show=True)
+            store.update(ids, embeddings, metadata, fingerprint)
         return self
 
     def remove(self, ids):
@@ -235,10 +255,7 @@ class Gallery(LookupMethods):
         """
         _, ids = check_ids(ids)
         if ids:
-            store = self._open()
-            if store.header is None:
-                raise unknown_ids_error(ids)
-            store.remove(ids)
+            self._known(ids).remove(ids)
         return self
 
     def get(self, ids):
@@ -264,10 +281,9 @@ class Gallery(LookupMethods):
             If an id is not there.
         """
         _, ids = check_ids(ids)
-        store = self._open()
-        if store.header is None:
-            raise unknown_ids_error(ids)
-        return store.fetch(ids)
+        if not ids:
+            raise ValueError("ids is empty: name the items to look up.")
+        return self._known(ids).fetch(ids)
 
     def rebuild(self, X, ids):
         """Embed all images anew, by this gallery's embedder; metadata stay.
@@ -293,11 +309,13 @@ class Gallery(LookupMethods):
         ValueError
             If an item is left out, as embeddings of two embedders can not be compared.
         """
-        _, ids = check_ids(ids, _count(X))
-        store = self._open()
-        if store.header is None:
-            raise unknown_ids_error(ids)
-        store.rebuild(self._embed_anew(X), ids, self._fingerprint())
+        _, ids = check_ids(ids, count_images(X))
+        store = self._known(ids)
+        missing = set(store.all_ids().tolist()) - set(ids)
+        if missing:
+            raise incomplete_ids_error(sorted(missing))
+        fingerprint = self._fingerprint()
+        store.rebuild(self._embed_anew(X, show=True), ids, fingerprint)
         return self
 
     def __len__(self):
@@ -319,7 +337,7 @@ class Gallery(LookupMethods):
     # --- life ------------------------------------------------------------------------
 
     def save(self, path=None):
-        """Write a gallery of a file to that file, or a copy of any to another one.
+        """Write a gallery to its file, or a copy of any gallery to another one.
 
         Parameters
         ----------
@@ -353,19 +371,26 @@ class Gallery(LookupMethods):
                 f"{os.fspath(path)} is there already. Remove it first, or save to"
                 " another path."
             )
-        header, ids, embeddings, metadata = store.snapshot()
-        copy = MemoryStore(os.fspath(path), self.metric, *self._index)
-        if header is not None:
-            copy.add(
-                embeddings, ids, header.id_kind, metadata, header.fingerprint, None
-            )
-        copy.save()
+        copy_store(store, os.fspath(path))
         return self
 
-    def close(self):
-        """Save what has changed and let go of the file or the connection."""
+    def close(self, save=True):
+        """Let go of the file or the connection.
+
+        Parameters
+        ----------
+        save : bool, default=True
+            Write what has changed. False drops changes of a gallery in a file that were
+            not saved; a database keeps each call at once.
+
+        Raises
+        ------
+        ValueError
+            If another process has saved to the file since it was opened. The gallery
+            then stays open: ``save(path)`` to another file, or ``close(save=False)``.
+        """
         if self._store is not None:
-            close_store(self._store, os.getpid())
+            close_store(self._store, os.getpid(), save)
             self._closer.detach()
             self._store = None
 
@@ -398,71 +423,40 @@ class Gallery(LookupMethods):
             raise ValueError("The gallery is closed: open it anew.")
         return self._store
 
-    def _embed(self, X):
-        """Embed images, and check that the gallery may compare them with its own."""
-        check_header(self._open().header, fingerprint=self._fingerprint())
-        embeddings = self._embed_anew(X)
+    def _known(self, ids):
+        """Give the store, if these ids are in it."""
+        store = self._open()
+        if store.header is None:
+            raise unknown_ids_error(ids)
+        unknown = ~store.contains(ids)
+        if unknown.any():
+            raise unknown_ids_error([ids[i] for i in np.flatnonzero(unknown)])
+        return store
+
+    def _embed(self, X, *, show=False):
+        """Embed images that the gallery may compare with its own; tell by whom."""
+        fingerprint = self._fingerprint()
+        check_header(self._open().header, fingerprint=fingerprint)
+        embeddings = self._embed_anew(X, show=show)
         check_header(self._open().header, dim=embeddings.shape[1])
-        return embeddings
+        return embeddings, fingerprint
 
-    def _embed_anew(self, X):
-        """Embed images for a gallery that holds no others, piece by piece."""
+    def _embed_anew(self, X, *, show):
+        """Embed images for a gallery that holds no others."""
+        unit = self.metric == "cosine"
         if self.embedder is None:
-            return self._check_embeddings(X)
-        n, parts = _count(X), []
-        with self._progress(n, "embed") as bar:
-            for start in range(0, n, _CHUNK):
-                rows = slice(start, min(start + _CHUNK, n))
-                part = X if n <= _CHUNK else take_rows(X, rows)
-                parts.append(self._check_embeddings(self.embedder.transform(part)))
-                bar.update(len(parts[-1]))
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
-
-    def _check_embeddings(self, embeddings):
-        """Check embeddings; for the cosine, scale them to unit length."""
-        embeddings = np.asarray(embeddings)
-        if embeddings.ndim != 2 or embeddings.dtype.kind not in "fiu":
-            raise ValueError(
-                "X must give embeddings, numbers of shape (n, embedding_dim), got"
-                f" {embeddings.dtype} of shape {embeddings.shape}."
-            )
-        if 0 in embeddings.shape:
-            raise ValueError(f"X is empty: embeddings of shape {embeddings.shape}.")
-        with np.errstate(over="ignore"):
-            embeddings = np.ascontiguousarray(embeddings, dtype=np.float32)
-        finite = np.isfinite(embeddings)
-        if not finite.all():
-            row = int(np.flatnonzero(~finite.all(axis=1))[0])
-            raise ValueError(
-                f"X gives embeddings that are NaN or infinite, the first in row {row}."
-            )
-        return embeddings if self.metric == "euclidean" else _unit(embeddings)
+            return check_embeddings(X, unit=unit)
+        n = count_images(X)
+        with self._progress(n, "embed", show or n > CHUNK) as bar:
+            return embed_images(self.embedder, X, unit=unit, progress=bar.update)
 
     def _in_metric(self, distances):
         """Turn Euclidean distances into those of the metric."""
         return distances if self.metric == "euclidean" else distances**2 / 2
 
-    def _progress(self, n, what):
+    def _progress(self, n, what, show=True):
         """Make a progress bar, silent unless verbose."""
         from tqdm.auto import tqdm
 
-        return tqdm(total=n, unit=" images", desc=what, disable=not self.verbose)
-
-
-def _count(X):
-    """Count images."""
-    if hasattr(X, "shape"):
-        return X.shape[0] if X.shape else 0
-    return len(X)
-
-
-def _unit(embeddings):
-    """Scale embeddings to unit length."""
-    length = np.linalg.norm(embeddings.astype(np.float64), axis=1, keepdims=True)
-    if not length.all():
-        row = int(np.flatnonzero(length == 0)[0])
-        raise ValueError(
-            f"metric='cosine' needs a direction, but X gives an embedding of length 0"
-            f" in row {row}. Use metric='euclidean'."
-        )
-    return (embeddings / length).astype(np.float32)
+        silent = not (show and self.verbose)
+        return tqdm(total=n, unit=" images", desc=what, disable=silent)

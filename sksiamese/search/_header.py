@@ -171,11 +171,13 @@ def too_few_error(k, n, conditions):
     """
     if n == 0 and not conditions:
         return ValueError("The gallery is empty: call add before searching it.")
-    match = " match where=..." if conditions else ""
+    if n == 0:
+        return ValueError("No item of the gallery matches where=...")
     items = "1 item" if n == 1 else f"{n:,} items"
+    match = " that match where=..." if conditions else ""
     return ValueError(
-        f"{k} neighbours were asked for, but the gallery has {items}"
-        f"{' that' if match else ''}{match}; ask for at most {n:,}."
+        f"{k} neighbours were asked for, but the gallery has {items}{match}; ask for at"
+        f" most {n:,}."
     )
 
 

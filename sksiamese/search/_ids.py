@@ -4,7 +4,34 @@ import json
 
 import numpy as np
 
-_CHUNK = 4096  # ids; bounds the memory for long strings
+from sksiamese.search._checks import check_ids
+
+# Of NumPy's array of strings, where each takes as much room as the longest one.
+_MOST_CELLS, _MOST_WASTE = 2**20, 16
+
+
+def id_array(ids, kind):
+    """Make an array of ids.
+
+    Parameters
+    ----------
+    ids : sequence of int or str
+        Ids.
+
+    kind : {"int", "str"}
+        Their type.
+
+    Returns
+    -------
+    ndarray of shape (n,)
+        Int64 or str; Python's strings where a long one among many short ones would
+        make all of them take its room.
+    """
+    if kind == "int":
+        return np.array(ids, dtype=np.int64)
+    cells = len(ids) * max(map(len, ids), default=0)
+    wasteful = cells > _MOST_CELLS and cells > _MOST_WASTE * sum(map(len, ids))
+    return np.array(ids, dtype=object if wasteful else str)
 
 
 class IdTable:
@@ -17,6 +44,9 @@ class IdTable:
     ----------
     kind : {"int", "str"}
         Type of the ids.
+
+    next_id : int, default=0
+        Where whole numbers count on from.
 
     Attributes
     ----------
@@ -33,8 +63,8 @@ class IdTable:
     array(['a', 'c'], dtype='<U1')
     """
 
-    def __init__(self, kind):
-        self.kind, self.next_id, self._lookup = kind, 0, None
+    def __init__(self, kind, next_id=0):
+        self.kind, self.next_id, self._lookup = kind, next_id, None
         self._values = np.empty(0, np.int64) if kind == "int" else _Texts.of([])
 
     def __len__(self):
@@ -51,13 +81,14 @@ class IdTable:
         Returns
         -------
         ndarray
-            Int64 or str, in the shape of ``rows``.
+            Int64 or str, see :func:`id_array`, in the shape of ``rows``.
         """
         if rows is None:
             rows = np.arange(len(self))
         if self.kind == "int":
             return self._values[rows]
-        return self._values.take(np.ravel(rows)).reshape(np.shape(rows))
+        found = id_array(self._values.take(np.ravel(rows)), "str")
+        return found.reshape(np.shape(rows))
 
     def rows(self, ids):
         """Find the rows of ids.
@@ -75,14 +106,14 @@ class IdTable:
         rows = np.full(len(ids), -1)
         if not len(self) or not len(ids) or _kind(ids) != self.kind:
             return rows
-        asked, wanted = np.asarray(ids), _keys(self.kind, ids)
+        wanted = _keys(self.kind, ids)
         keys, order = self._sorted()
         at = np.searchsorted(keys, wanted)
         end = np.searchsorted(keys, wanted, side="right")
         left = np.flatnonzero(at < end)
         while len(left):  # once, unless hashes of strings collide
             found = at[left] if order is None else order[at[left]]
-            same = self.ids(found) == asked[left]
+            same = self._are(found, [ids[i] for i in left.tolist()])
             rows[left[same]] = found[same]
             at[left] += 1
             left = left[~same]
@@ -193,20 +224,36 @@ class IdTable:
         -------
         IdTable
             As it was saved.
+
+        Raises
+        ------
+        ValueError
+            If it is none: ids of a wrong type or range, or one that is there twice.
         """
         head = json.loads(archive.text("id_table"))
-        if head["kind"] == "int":
+        kind, next_id = head["kind"], head["next_id"]
+        if kind not in ("int", "str") or type(next_id) is not int or next_id < 0:
+            raise archive.broken("the type of the ids or the next one is wrong")
+        if kind == "int":
             values = archive.array("ids")
+            if wrong := _wrong_numbers(values, next_id):
+                raise archive.broken(wrong)
         else:
-            ends = archive.array("id_ends")
-            values = _Texts(archive.array("id_text"), np.concatenate([[0], ends]))
-        return cls(head["kind"])._changed(values, head["next_id"], None)
+            values = _Texts.load(archive)
+        return cls(kind)._changed(values, next_id, None)
 
     def _changed(self, values, next_id, lookup):
         """Make a table of the same kind."""
-        table = IdTable(self.kind)
-        table._values, table.next_id, table._lookup = values, next_id, lookup
+        table = IdTable(self.kind, next_id)
+        table._values, table._lookup = values, lookup
         return table
+
+    def _are(self, rows, ids):
+        """Whether rows have these ids, given that the keys are the same."""
+        if self.kind == "int":
+            return np.ones(len(rows), dtype=bool)
+        pairs = zip(self._values.take(rows), ids, strict=True)
+        return np.fromiter((a == b for a, b in pairs), bool, len(rows))
 
     def _sorted(self):
         """Give sorted keys of all rows, and the rows; None is the order they are in."""
@@ -214,9 +261,7 @@ class IdTable:
             if self.kind == "int":
                 keys = self._values
             else:
-                starts = range(0, len(self), _CHUNK)
-                parts = (np.arange(i, min(i + _CHUNK, len(self))) for i in starts)
-                keys = np.concatenate([_keys("str", self.ids(part)) for part in parts])
+                keys = _keys("str", self._values.take(np.arange(len(self))))
             if (keys[1:] > keys[:-1]).all():
                 self._lookup = keys, None
             else:
@@ -269,21 +314,39 @@ class _Texts:
         return _Texts(self.data[np.repeat(mask, lengths)], offsets)
 
     def take(self, rows):
-        """Decode strings of rows, all at once."""
-        if not len(rows):
-            return np.empty(0, "U1")
-        starts, ends = self.offsets[rows], self.offsets[rows + 1]
-        lengths = ends - starts
-        width = int(lengths.max())
-        places = np.cumsum(lengths)
-        source = np.arange(places[-1]) + np.repeat(ends - places, lengths)
-        cells = np.zeros((len(rows), width), np.uint8)
-        cells[np.arange(width) < lengths[:, None]] = self.data[source]
-        packed = cells.view(f"S{width}").ravel()
+        """Decode strings of rows."""
+        data = memoryview(self.data)
+        starts, ends = self.offsets[rows].tolist(), self.offsets[rows + 1].tolist()
+        return [str(data[a:b], "utf-8") for a, b in zip(starts, ends, strict=True)]
+
+    @classmethod
+    def load(cls, archive):
+        """Read strings, and check that they are ids."""
+        data, ends = archive.array("id_text"), archive.array("id_ends")
+        types = data.dtype, data.ndim, ends.dtype, ends.ndim
+        if types != (np.uint8, 1, np.int64, 1):
+            raise archive.broken("the ids have a wrong type")
+        offsets = np.concatenate([np.zeros(1, np.int64), ends])
+        if (np.diff(offsets) < 0).any() or offsets[-1] != len(data):
+            raise archive.broken("the ids do not fit their lengths")
+        found = cls(data, offsets)
         try:
-            return packed.astype(f"U{width}")  # much the quickest, for ASCII only
-        except UnicodeDecodeError:
-            return np.char.decode(packed, "utf-8")
+            check_ids(found.take(np.arange(len(found))))
+        except ValueError as error:
+            raise archive.broken(error) from error
+        return found
+
+
+def _wrong_numbers(values, next_id):
+    """Say what is wrong with whole numbers that were read from a file."""
+    if values.dtype != np.int64 or values.ndim != 1:
+        return "the ids have a wrong type"
+    ascending = (values[1:] > values[:-1]).all()
+    if not ascending and len(np.unique(values)) < len(values):
+        return "an id is there twice"
+    if len(values) and next_id <= values.max():
+        return "the next id has been given already"
+    return None
 
 
 def _kind(ids):
@@ -295,5 +358,4 @@ def _keys(kind, ids):
     """Numbers to sort ids by: themselves, or hashes that equal strings share."""
     if kind == "int":
         return np.asarray(ids, dtype=np.int64)
-    texts = ids.tolist() if isinstance(ids, np.ndarray) else ids
-    return np.fromiter(map(hash, texts), np.int64, len(texts))
+    return np.fromiter(map(hash, ids), np.int64, len(ids))

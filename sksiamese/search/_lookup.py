@@ -5,11 +5,13 @@ from numbers import Integral
 import numpy as np
 from sklearn.neighbors import NearestNeighbors
 
+from sksiamese._encoding import encode_together
 from sksiamese._retrieval_metrics import (
     cumulative_match,
     mean_average_precision_at_r,
     r_precision,
 )
+from sksiamese.search._embedding import count_images
 from sksiamese.search._header import too_few_error
 from sksiamese.search._where import parse_where
 
@@ -73,12 +75,8 @@ class LookupMethods:
         [[0]]
         """
         k, conditions = _check_k("k", k), parse_where(where)
-        store = self._open()
-        if store.header is None:
-            raise too_few_error(k, 0, [])
-        found = store.search(
-            self._embed(X), k, conditions, self._fingerprint(), return_metadata
-        )
+        store = self._with_items(k)
+        found = store.search(*self._asked(X, k, conditions), return_metadata)
         distances = self._in_metric(found[0])
         return (distances, *found[1:]) if return_metadata else (distances, found[1])
 
@@ -112,18 +110,19 @@ class LookupMethods:
         RuntimeError
             If another process changed the gallery meanwhile.
         """
-        k, store = _check_k("n_neighbors", n_neighbors), self._open()
-        if store.header is None:
-            raise too_few_error(k, 0, [])
-        fingerprint = self._fingerprint()
+        k = _check_k("n_neighbors", n_neighbors)
+        store = self._with_items(k)
         if X is None:
             ids, embeddings, _ = store.labelled("")
             if k >= len(ids):
-                raise too_few_error(k, max(len(ids) - 1, 0), [])
-            found = store.search(embeddings, k + 1, [], fingerprint, False)
+                raise ValueError(
+                    f"{k} neighbours were asked for, but each item has"
+                    f" {len(ids) - 1:,} others."
+                )
+            found = store.search(embeddings, k + 1, [], self._fingerprint(), False)
             distances, rows = _without_self(found[0], _places(ids, found[1]))
         else:
-            found = store.search(self._embed(X), k, [], fingerprint, False)
+            found = store.search(*self._asked(X, k, []), False)
             distances, rows = found[0], _places(store.all_ids(), found[1])
         return (self._in_metric(distances), rows) if return_distance else rows
 
@@ -209,16 +208,15 @@ class LookupMethods:
             If some labels are numbers and others strings.
         """
         ks = [_check_k("k", one) for one in np.atleast_1d(np.asarray(k)).tolist()]
-        store = self._open()
-        if store.header is None:
-            raise too_few_error(max(ks), 0, [])
-        probes = self._embed(X)
-        found = store.search(probes, max(ks), [], self._fingerprint(), False)[0]
+        if not ks:
+            raise ValueError("k is empty: name at least one number of neighbours.")
+        store = self._with_items(max(ks))
         ids, embeddings, values = store.labelled(label)
-        judged = {
-            "gallery": embeddings,
-            "gallery_labels": _check_labels(values, ids, label),
-        }
+        labels = _check_labels(values, ids, label), f"label={label!r}", None
+        y, labels = encode_together((y, "y", count_images(X)), labels)
+        asked = self._asked(X, max(ks), [])
+        found, probes = store.search(*asked, False)[0], asked[0]
+        judged = {"gallery": embeddings, "gallery_labels": labels}
         match = cumulative_match(probes, y, k=max(ks), **judged)
         return {
             **{f"recall_at_{one}": float(match[one - 1]) for one in ks},
@@ -228,6 +226,18 @@ class LookupMethods:
             ),
             "index_recall": _index_recall(found, probes, embeddings),
         }
+
+    def _with_items(self, k):
+        """Give the store, if it holds as many items as are asked for."""
+        store = self._open()
+        if k > len(store):
+            raise too_few_error(k, len(store), [])
+        return store
+
+    def _asked(self, X, k, conditions):
+        """Give the first arguments of a store's search."""
+        embeddings, fingerprint = self._embed(X)
+        return embeddings, k, conditions, fingerprint
 
 
 def _check_k(name, k):
@@ -292,4 +302,5 @@ def _index_recall(found, probes, embeddings):
     k = found.shape[1]
     exact = NearestNeighbors(n_neighbors=k, algorithm="brute").fit(embeddings)
     farthest = exact.kneighbors(probes)[0][:, -1:]
-    return float((found <= farthest * (1 + _ROUNDING) + _ROUNDING).mean())
+    scale = np.linalg.norm(probes, axis=1, keepdims=True)
+    return float((found <= farthest + _ROUNDING * (farthest + scale)).mean())

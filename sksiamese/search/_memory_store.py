@@ -1,13 +1,12 @@
 """Items of a gallery in memory, and in one file if it is to last (level 0.4)."""
 
-import json
+import functools
 import os
-import uuid
-from typing import NamedTuple
+import threading
 
 import numpy as np
 
-from sksiamese.search._archive import ArchiveReader, ArchiveWriter, locked
+from sksiamese.search._checks import check_lengths
 from sksiamese.search._columns import Columns
 from sksiamese.search._header import (
     Header,
@@ -20,21 +19,25 @@ from sksiamese.search._header import (
 )
 from sksiamese.search._ids import IdTable
 from sksiamese.search._index import VectorIndex
+from sksiamese.search._items import ItemFile, Items
 
 
-class _Items(NamedTuple):
-    """All that a store holds; replaced as one, so that its parts fit at any moment."""
+def _in_turn(method):
+    """Let one thread at a time into the methods of a store."""
 
-    header: Header | None  # None before the first item; then the index has no dimension
-    index: VectorIndex
-    ids: IdTable
-    metadata: Columns
+    @functools.wraps(method)
+    def wait_and_run(self, *args, **kwargs):
+        with self._lock:
+            return method(self, *args, **kwargs)
+
+    return wait_and_run
 
 
 class MemoryStore:
     """Embeddings, ids and metadata in memory.
 
-    A method that fails, by an error or by Ctrl+C, leaves the store as it was.
+    A method that fails, by an error or by Ctrl+C, leaves the store as it was. Threads
+    may share a store, and take turns.
 
     Parameters
     ----------
@@ -72,18 +75,61 @@ class MemoryStore:
     """
 
     def __init__(self, path, metric, index, memory_budget):
-        self._path = None if path is None else os.path.abspath(path)
         self._metric, self._index, self._budget = metric, index, memory_budget
-        self._items = _Items(None, self._new_index(0), IdTable("int"), Columns())
-        self._changed = False
-        # What the file may hold without another process having written it.
-        self._generations = {None}
-        if path is not None:
-            self._open()
+        self._file = None if path is None else ItemFile(path)
+        if self._file is None:
+            self._items = Items.none(index, memory_budget)
+        else:
+            self._items = self._file.read(metric, index, memory_budget)
+        self._changed, self._lock = False, threading.RLock()
+
+    @classmethod
+    def of_snapshot(
+        cls, header, ids, embeddings, metadata, next_id, index, memory_budget
+    ):
+        """Make a store in memory of all that another one holds.
+
+        Parameters
+        ----------
+        header : Header or None
+            What is known of the items; None if there is none.
+
+        ids : sequence of int or str
+            Ids in order of addition.
+
+        embeddings : float32 ndarray of shape (n_items, dim)
+            Embeddings.
+
+        metadata : list of dict
+            Metadata.
+
+        next_id : int
+            Where ids count on from.
+
+        index, memory_budget : str, int or None
+            As for the class.
+
+        Returns
+        -------
+        MemoryStore
+            Without a file.
+
+        Raises
+        ------
+        ValueError
+            If lengths differ.
+        """
+        check_lengths(embeddings, ids, metadata)
+        store = cls(None, header and header.metric, index, memory_budget)
+        store._items = Items.none(index, memory_budget, next_id)
+        if len(ids):
+            kind, fingerprint = header.id_kind, header.fingerprint
+            store.add(embeddings, ids, kind, metadata, fingerprint, None)
+        return store
 
     @property
     def header(self):
-        """Dimension, metric, embedder and type of ids; None before the first item."""
+        """Dimension, metric, embedder and type of ids; None while there is no item."""
         return self._items.header
 
     @property
@@ -119,6 +165,7 @@ class MemoryStore:
         """
         return self._items.ids.ids()
 
+    @_in_turn
     def add(self, embeddings, ids, id_kind, metadata, fingerprint, progress):
         """Add items.
 
@@ -150,17 +197,21 @@ class MemoryStore:
         Raises
         ------
         ValueError
-            If ids are there already or used up, or another embedder filled the store.
+            If ids are there already or used up, lengths differ, or another embedder
+            filled the store.
 
         TypeError
             If the ids are of the wrong type.
         """
+        check_lengths(embeddings, ids, metadata)
         n, dim = embeddings.shape
         check_header(self.header, dim=dim, fingerprint=fingerprint)
         old = self._items
         if old.header is None:
             header = Header(dim, self._metric, fingerprint, id_kind)
-            old = _Items(header, self._new_index(dim), IdTable(id_kind), Columns())
+            table = IdTable(id_kind, old.ids.next_id)
+            index = VectorIndex(dim, self._index, self._budget)
+            old = Items(header, index, table, Columns())
         if id_kind != old.header.id_kind:
             raise id_kind_error(old.header, id_kind)
         if ids is None:
@@ -184,6 +235,7 @@ class MemoryStore:
             progress(n)
         return given
 
+    @_in_turn
     def search(self, queries, k, conditions, fingerprint, with_metadata):
         """Find the nearest items.
 
@@ -236,6 +288,7 @@ class MemoryStore:
             found = [flat[i : i + k] for i in range(0, len(flat), k)]
         return distances, ids.ids(rows), found
 
+    @_in_turn
     def fetch(self, ids):
         """Look up items.
 
@@ -260,6 +313,7 @@ class MemoryStore:
         rows = self._known(ids)
         return self._items.index.vectors(rows), self._items.metadata.take(rows)
 
+    @_in_turn
     def update(self, ids, embeddings, metadata, fingerprint):
         """Replace embeddings or metadata of items.
 
@@ -283,8 +337,9 @@ class MemoryStore:
             If an id is not there.
 
         ValueError
-            If another embedder filled the store.
+            If lengths differ, or another embedder filled the store.
         """
+        check_lengths(embeddings, ids, metadata)
         if embeddings is not None:
             dim = embeddings.shape[1]
             check_header(self.header, dim=dim, fingerprint=fingerprint)
@@ -304,6 +359,7 @@ class MemoryStore:
             self._items = old
             raise
 
+    @_in_turn
     def remove(self, ids):
         """Remove items.
 
@@ -319,10 +375,11 @@ class MemoryStore:
         """
         kept = np.ones(len(self), dtype=bool)
         kept[self._known(ids)] = False
-        index = self._items.index
-        new = self._items._replace(
-            ids=self._items.ids.keep(kept), metadata=self._items.metadata.keep(kept)
-        )
+        _, index, table, metadata = self._items
+        if not kept.any():
+            self._set(Items.none(self._index, self._budget, table.next_id))
+            return
+        new = self._items._replace(ids=table.keep(kept), metadata=metadata.keep(kept))
         try:
             index.keep(kept)
             self._set(new)
@@ -332,6 +389,7 @@ class MemoryStore:
                 self._set(new)
             raise
 
+    @_in_turn
     def labelled(self, key):
         """Give all embeddings with one value of the metadata.
 
@@ -346,14 +404,15 @@ class MemoryStore:
             Ids in order of addition.
 
         embeddings : float32 ndarray of shape (n_items, dim)
-            Embeddings; a view, which holds until the store changes.
+            Embeddings; copies, as another thread may change the store.
 
         values : list
             Values, None where there is none.
         """
         _, index, ids, metadata = self._items
-        return ids.ids(), index.vectors(), metadata.column(key)
+        return ids.ids(), index.vectors(np.arange(len(ids))), metadata.column(key)
 
+    @_in_turn
     def rebuild(self, embeddings, ids, fingerprint):
         """Replace all embeddings, by those of another embedder.
 
@@ -374,8 +433,9 @@ class MemoryStore:
             If an id is not there.
 
         ValueError
-            If one is missing.
+            If one is missing, or lengths differ.
         """
+        check_lengths(embeddings, ids)
         rows = self._known(ids)
         missing = np.ones(len(self), dtype=bool)
         missing[rows] = False
@@ -383,97 +443,46 @@ class MemoryStore:
             table = self._items.ids
             raise incomplete_ids_error(table.ids(np.flatnonzero(missing)).tolist())
         dim = embeddings.shape[1]
-        index = self._new_index(dim)
+        index = VectorIndex(dim, self._index, self._budget)
         index.add(embeddings[np.argsort(rows)])
         header = self._items.header._replace(dim=dim, fingerprint=fingerprint)
         self._set(self._items._replace(header=header, index=index))
 
-    def snapshot(self):
-        """Give all there is.
+    @_in_turn
+    def save(self, path=None):
+        """Write the items to the file in one step, or a copy to another one.
 
-        Returns
-        -------
-        header : Header or None
-            What is known of the items.
-
-        ids : ndarray of shape (n_items,)
-            Ids in order of addition.
-
-        embeddings : float32 ndarray of shape (n_items, dim)
-            Embeddings; a view, which holds until the store changes.
-
-        metadata : list of dict
-            Metadata.
-        """
-        header, index, ids, metadata = self._items
-        everything = metadata.take(np.arange(len(ids)))
-        return header, ids.ids(), index.vectors(), everything
-
-    def save(self):
-        """Write the items to the file in one step, if there is one and they changed.
+        Parameters
+        ----------
+        path : path-like or None, default=None
+            File of a copy, which must not be there yet. None writes the store's own
+            file, if it has one and the items changed.
 
         Raises
         ------
         ValueError
             If another process has saved since this one has read the file.
+
+        FileExistsError
+            If the file of the copy is there already.
+
+        RuntimeError
+            If the store is broken, which must not replace a file that is not.
         """
-        if self._path is None or not self._changed:
+        if path is None:
+            if self._file is not None and self._changed:
+                self._file.write(self._items)
+                self._changed = False
             return
-        generation = uuid.uuid4().hex
-        with locked(self._path):
-            self._check_generation()
-            # Known before it is written: Ctrl+C may come right after.
-            self._generations = {*self._generations, generation}
-            with ArchiveWriter(self._path) as archive:
-                archive.text("generation", generation)
-                archive.text("header", json.dumps(self.header))
-                self._items.index.save(archive)
-                self._items.ids.save(archive)
-                self._items.metadata.save(archive)
-        self._generations, self._changed = {generation}, False
+        own = self._file is not None and os.path.realpath(path) == os.path.realpath(
+            self._file.path
+        )
+        file = self._file if own else ItemFile(path)
+        file.write(self._items, anew=True)
+        self._changed = self._changed and not own
 
     def close(self):
         """Do nothing: no file is open but while it is read or written."""
-
-    def _open(self):
-        """Read the file, if it is there."""
-        folder = os.path.dirname(self._path)
-        if not os.path.isdir(folder):
-            raise FileNotFoundError(
-                f"The folder {folder!r} of the gallery is not there: create it first."
-            )
-        if os.path.isdir(self._path):
-            raise IsADirectoryError(f"{self._path!r} is a folder, not a file.")
-        if not os.path.exists(self._path):
-            return
-        with ArchiveReader(self._path) as archive:
-            self._generations = {archive.text("generation")}
-            header = Header(*json.loads(archive.text("header")))
-            check_header(header, metric=self._metric)
-            index = VectorIndex.load(archive, header.dim, self._index, self._budget)
-            self._items = _Items(
-                header, index, IdTable.load(archive), Columns.load(archive)
-            )
-        if not len(index) == len(self) == len(self._items.metadata):
-            raise ValueError(f"{self._path} is not a whole gallery: parts do not fit.")
-
-    def _check_generation(self):
-        """Check that the file is the one that was read."""
-        try:
-            with ArchiveReader(self._path) as archive:
-                found = archive.text("generation")
-        except FileNotFoundError:
-            return
-        if found not in self._generations:
-            raise ValueError(
-                f"Another process has saved to {self._path} since this gallery was"
-                " opened; nothing was written. Open it again and repeat your changes,"
-                " or keep these by save(path) to another file."
-            )
-
-    def _new_index(self, dim):
-        """Make an empty index."""
-        return VectorIndex(dim, self._index, self._budget)
 
     def _set(self, items):
         """Make other items those of the store."""

@@ -3,9 +3,7 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
-import numpy as np
-
-from sksiamese.search._checks import check_key, scalar
+from sksiamese.search._checks import check_key, is_many, scalar
 
 _RANGES = {"$lt": "<", "$lte": "<=", "$gt": ">", "$gte": ">="}
 _MEMBERS = {"$eq": "in", "$in": "in", "$ne": "not in", "$nin": "not in"}
@@ -39,8 +37,8 @@ def parse_where(where):
     Parameters
     ----------
     where : dict or None
-        From key to a value, a list of values, or a dict of operators: ``$eq``, ``$ne``,
-        ``$in``, ``$nin``, ``$lt``, ``$lte``, ``$gt``, ``$gte``.
+        From key to a value, a list, array or set of values, or a dict of operators:
+        ``$eq``, ``$ne``, ``$in``, ``$nin``, ``$lt``, ``$lte``, ``$gt``, ``$gte``.
 
     Returns
     -------
@@ -64,11 +62,11 @@ def parse_where(where):
         )
     conditions = []
     for key, wanted in where.items():
-        check_key("where", key)
+        key = check_key("where", key)
         name = f"where[{key!r}]"
         if isinstance(wanted, Mapping):
             conditions += [_operator(name, key, op, v) for op, v in wanted.items()]
-        elif _is_many(wanted):
+        elif is_many(wanted):
             conditions.append(Condition(key, "in", _scalars(name, wanted)))
         else:
             conditions.append(Condition(key, "in", _scalars(name, [wanted])))
@@ -84,16 +82,11 @@ def _operator(name, key, op, value):
         return Condition(key, _RANGES[op], value)
     if op in _MEMBERS:
         many = op in ("$in", "$nin")
-        if many and not _is_many(value):
+        if many and not is_many(value):
             raise TypeError(f"{name}: {op} takes a list, got {value!r}.")
         return Condition(key, _MEMBERS[op], _scalars(name, value if many else [value]))
     known = ", ".join(sorted([*_RANGES, *_MEMBERS]))
     raise ValueError(f"{name} has the operator {op!r}; it must be one of {known}.")
-
-
-def _is_many(value):
-    """Whether a value is a collection of values."""
-    return isinstance(value, list | tuple | set | frozenset | range | np.ndarray)
 
 
 def _scalars(name, values):
