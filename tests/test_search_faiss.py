@@ -1,12 +1,17 @@
 """What graphs and lists share: rows that are not the numbers of FAISS, and files."""
 
+import os
+import signal
 import sys
+import threading
+import time
+from contextlib import suppress
 
 import numpy as np
 import pytest
 
 from sksiamese.search._archive import ArchiveReader, ArchiveWriter
-from sksiamese.search._faiss import read_index, require_faiss, write_index
+from sksiamese.search._faiss import draw, read_index, require_faiss, write_index
 from sksiamese.search._faiss_compressed import CompressedVectors
 from sksiamese.search._faiss_graph import GraphVectors
 
@@ -52,3 +57,110 @@ def test_an_index_goes_through_a_file_if_it_is_the_one_expected(vectors, tmp_pat
         ):
             with pytest.raises(ValueError, match="does not belong"):
                 read_index(archive, kind, dim, n)
+
+
+CHANGES = {
+    "add": lambda held, new: held.add(new),
+    "replace": lambda held, new: held.replace(np.arange(len(new)), new),
+    "keep": lambda held, new: held.keep(np.arange(len(held)) >= 700),
+}
+
+
+def stopped_by(held, change, new, where, monkeypatch):
+    """Change and fail in one step of it, after it is done."""
+    real = getattr(held, where)
+
+    def fail(*args):
+        real(*args)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(type(held), where, lambda self, *args: fail(*args))
+    with pytest.raises(KeyboardInterrupt):
+        CHANGES[change](held, new)
+    monkeypatch.undo()
+
+
+def answers(held, queries):
+    numbers = held._allowed_numbers(None)
+    state = len(held), held.exact, held._effort, held._floor
+    return [held.vectors(), *held._search_fully(queries, 5, numbers), *state]
+
+
+@pytest.mark.parametrize("made", [GraphVectors, CompressedVectors])
+@pytest.mark.parametrize(
+    ("change", "where"),
+    [(change, "_insert") for change in ("add", "replace")]
+    + [(change, "_check") for change in ("add", "replace")]
+    + [(change, "_clear_out") for change in ("keep", "replace")]
+    + [(change, "_tune") for change in ("add", "keep", "replace")],
+)
+def test_change_that_fails_leaves_all_as_it_was(
+    vectors, made, change, where, monkeypatch, tmp_path
+):
+    held = made.build(8, [vectors[:500], vectors[500:800]])
+    held.keep(np.arange(800) != 7)
+    before = answers(held, vectors[:50])
+    new = vectors[800:1300] if change == "add" else vectors[800:1100]
+    stopped_by(held, change, new, where, monkeypatch)
+    for one, other in zip(answers(held, vectors[:50]), before, strict=True):
+        np.testing.assert_array_equal(one, other)
+    # What follows goes right, and through a file.
+    held.add(vectors[1300:1400])
+    queries = held.vectors(np.arange(799, 899))
+    assert np.mean(held.search(queries, 1)[1][:, 0] == np.arange(799, 899)) > 0.9
+    with ArchiveWriter(tmp_path / "x") as archive:
+        held.save_index(archive)
+    with ArchiveReader(tmp_path / "x") as archive:
+        if made is GraphVectors:
+            again = made.load_index(archive, held.vectors())
+        else:
+            again = made.load_index(archive, 8, len(held))
+    for one, other in zip(
+        held.search(queries, 3), again.search(queries, 3), strict=True
+    ):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("change", list(CHANGES))
+@pytest.mark.parametrize("delay", [0.02, 0.2])
+def test_ctrl_c_while_the_graph_changes_leaves_it_as_it_was(change, delay):
+    rng = np.random.default_rng(0)
+    vectors = rng.standard_normal((3000, 24)).astype(np.float32)
+    held = GraphVectors.build(24, [vectors])
+    timer = threading.Timer(delay, os.kill, (os.getpid(), signal.SIGINT))
+    interrupted = False
+    with suppress(KeyboardInterrupt):
+        timer.start()
+        interrupted = True
+        CHANGES[change](held, rng.standard_normal((2900, 24)).astype(np.float32))
+        interrupted = False
+        while True:  # it was quicker
+            time.sleep(0.01)
+    assert interrupted
+    np.testing.assert_array_equal(held.vectors(), vectors)
+    rows = held.search(vectors[:500] + np.float32(0.001), 1)[1][:, 0]
+    assert np.mean(rows == np.arange(500)) > 0.97
+    new = vectors[:300] + np.float32(4)
+    held.add(new)
+    np.testing.assert_array_equal(held.vectors(np.arange(3000, 3300)), new)
+    assert np.mean(held.search(new, 1)[1][:, 0] == np.arange(3000, 3300)) > 0.97
+
+
+def test_an_index_that_does_not_fit_its_rows_is_not_saved(vectors, tmp_path):
+    held = CompressedVectors.build(8, [vectors])
+    held._index.add(vectors[:3])
+    with (
+        pytest.raises(RuntimeError, match="not saved"),
+        ArchiveWriter(tmp_path / "x") as archive,
+    ):
+        held.save_index(archive)
+    assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize("n", [1, 7, 29, 30, 31])
+def test_draw_takes_rows_of_all_parts_in_order(n):
+    whole = np.arange(60).reshape(30, 2)
+    drawn = draw([whole[:11], whole[11:11], whole[11:]], n)
+    assert len(drawn) == min(n, 30)
+    assert np.all(np.diff(drawn[:, 0]) > 0) and np.all(np.isin(drawn[:, 0], whole))
+    np.testing.assert_array_equal(drawn, draw([whole], n))

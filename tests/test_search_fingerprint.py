@@ -2,15 +2,25 @@
 
 import copy
 import pickle
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from sklearn.decomposition import PCA
+from sklearn.base import BaseEstimator, TransformerMixin, clone
+from sklearn.cluster import KMeans
+from sklearn.compose import ColumnTransformer
+from sklearn.decomposition import PCA, IncrementalPCA, KernelPCA, TruncatedSVD
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.ensemble import RandomTreesEmbedding
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import GridSearchCV
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer
+from sklearn.neighbors import NeighborhoodComponentsAnalysis
+from sklearn.pipeline import FeatureUnion, make_pipeline
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.random_projection import GaussianRandomProjection
 
 from sksiamese import SiameseClassifier, SiameseEmbedder, SiameseVerifier
 from sksiamese.search._fingerprint import Fingerprint
@@ -59,7 +69,11 @@ def test_fingerprint_sees_every_change_of_the_weights(data, embedder):
     seen.add(fingerprint())
     embedder.net_.module_.preprocess.mean += 1
     seen.add(fingerprint())
-    assert len(seen) == 6
+    parameter.data.mul_(1.001)  # raises no version
+    seen.add(fingerprint())
+    parameter.data.copy_(parameter.data.flip(0).neg())
+    seen.add(fingerprint())
+    assert len(seen) == 8
 
 
 def test_fingerprint_is_computed_anew_for_a_new_network_of_the_same_kind(data):
@@ -91,13 +105,85 @@ def test_fingerprint_sees_settings_of_the_network(data):
     assert len(seen) == 3
 
 
-def test_fingerprint_of_other_transformers_goes_by_what_they_learned(data):
-    X = data[0].reshape(300, -1).astype(np.float64)
-    pca = PCA(5, random_state=0).fit(X)
-    copied = pickle.loads(pickle.dumps(pca))
-    assert Fingerprint(pca)() == Fingerprint(copied)()
-    assert Fingerprint(pca)() == Fingerprint(PCA(5, random_state=0).fit(X))()
-    assert Fingerprint(pca)() != Fingerprint(PCA(5, random_state=0).fit(X[:200]))()
+class WithModule(TransformerMixin, BaseEstimator):
+    """A transformer of somebody else that holds a network."""
+
+    def fit(self, X, y=None):
+        torch.manual_seed(0)
+        self.module_ = torch.nn.Linear(X.shape[1], 3)
+        return self
+
+    def transform(self, X):
+        with torch.no_grad():
+            return self.module_(torch.as_tensor(X, dtype=torch.float32)).numpy()
+
+
+def flat(X):
+    return X.reshape(len(X), -1)
+
+
+TRANSFORMERS = [
+    PCA(5, random_state=0),
+    TruncatedSVD(5, random_state=0),
+    IncrementalPCA(5),
+    KernelPCA(5, kernel="rbf"),
+    StandardScaler(),
+    LinearDiscriminantAnalysis(solver="eigen", shrinkage="auto"),
+    NeighborhoodComponentsAnalysis(3, max_iter=3, random_state=0),
+    RandomTreesEmbedding(5, random_state=0),
+    GaussianRandomProjection(5, random_state=0),
+    KMeans(3, n_init=1, random_state=0),
+    FeatureUnion([("pca", PCA(2)), ("svd", TruncatedSVD(2, random_state=0))]),
+    ColumnTransformer([("pca", PCA(2), [0, 20, 21])]),
+    WithModule(),
+    FunctionTransformer(flat),
+]
+UNTRAINED = FunctionTransformer, WithModule, GaussianRandomProjection
+
+
+@pytest.mark.parametrize("transformer", TRANSFORMERS, ids=lambda t: type(t).__name__)
+def test_fingerprint_of_any_transformer_holds_in_pickles(data, transformer):
+    X, y = flat(data[0]).astype(np.float64), data[1]
+    fitted = clone(transformer).fit(X, y)
+    expected = Fingerprint(fitted)()
+    once = pickle.loads(pickle.dumps(fitted))
+    twice = pickle.loads(pickle.dumps(once))
+    assert Fingerprint(once)() == Fingerprint(twice)() == expected
+    if not isinstance(transformer, UNTRAINED):
+        assert Fingerprint(clone(transformer).fit(X[:200], y[:200]))() != expected
+
+
+def test_fingerprint_of_any_transformer_holds_in_another_process(data, tmp_path):
+    X, y = flat(data[0]).astype(np.float64), data[1]
+    fitted = [t.fit(X, y) for t in map(clone, TRANSFORMERS)]
+    embedder = SiameseEmbedder(max_epochs=1, random_state=0).fit(*data)
+    fitted += [embedder, FeatureUnion([("deep", embedder)])]
+    (tmp_path / "fitted").write_bytes(pickle.dumps(fitted))
+    program = (
+        "import pickle, sys; from sksiamese.search._fingerprint import Fingerprint;"
+        "[print(Fingerprint(e)()) for e in pickle.load(open(sys.argv[1], 'rb'))]"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "fitted")],
+        check=True,
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[1],
+    )
+    assert found.stdout.split() == [Fingerprint(e)() for e in fitted]
+
+
+def test_fingerprint_sees_a_network_within_a_union(data):
+    embedder = SiameseEmbedder(max_epochs=1, random_state=0).fit(*data)
+    union = FeatureUnion([("deep", embedder), ("flat", FunctionTransformer(flat))])
+    fingerprint = Fingerprint(union)
+    before = fingerprint()
+    assert Fingerprint(pickle.loads(pickle.dumps(union)))() == before
+    embedder.partial_fit(*data)
+    assert fingerprint() != before
+
+
+def test_fingerprint_of_ready_embeddings_is_always_the_same():
     assert Fingerprint(None)() == "embeddings"
 
 

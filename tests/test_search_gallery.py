@@ -681,11 +681,13 @@ def test_a_copy_of_any_gallery_is_saved_to_a_file(store, vectors, tmp_path):
 @pytest.mark.parametrize("index", ["flat", "hnsw", "ivfpq"])
 def test_a_copy_is_the_same_gallery(tmp_path, index):
     vectors = np.random.default_rng(0).normal(size=(12_000, 8)).astype(np.float32)
-    gallery = Gallery(None, index=index)
+    budget = {"memory_budget": 1} if index == "ivfpq" else {}
+    gallery = Gallery(None, index=index, **budget)
     gallery.add(vectors)
     gallery.remove(range(11_000, 12_000))
+    assert {"flat": "exact", "hnsw": "HNSW", "ivfpq": "IVF-PQ"}[index] in repr(gallery)
     gallery.save(tmp_path / "a.gallery")
-    with Gallery(None, tmp_path / "a.gallery", index=index) as copy:
+    with Gallery(None, tmp_path / "a.gallery", index=index, **budget) as copy:
         for found, expected in zip(
             copy.search(vectors[:50]), gallery.search(vectors[:50]), strict=True
         ):

@@ -110,6 +110,7 @@ def test_search_where_allowed_is_far_from_query_finds_the_nearest_allowed(
         assert found >= (0.98 if kind != "ivfpq" else 0.3)
 
 
+@pytest.mark.filterwarnings("ignore:The embeddings added last are unlike")
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("saved", [False, True])
 def test_index_follows_every_change_like_an_array(vectors, kind, saved, tmp_path):
@@ -322,20 +323,81 @@ def test_search_any_dimension_finds_the_nearest(kind, dim):
     assert recall(index, vectors[:700], vectors[700:], 10) >= least(index)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_embeddings_so_long_that_squares_overflow_raise(vectors, kind):
+@pytest.mark.parametrize("kind", ["hnsw", "ivfpq"])
+@pytest.mark.parametrize(
+    "effort", [[10**9, 0, 0], [-5, 0, 0], [16, 7, 0], [16, 0, -1], [16], [16.0, 0, 0]]
+)
+def test_load_an_effort_that_is_none_raises(vectors, tmp_path, kind, effort):
+    content = members(make(kind, vectors[:700]), tmp_path)
+    content["index"] = io.BytesIO(content["index"])
+    content["index_effort"] = np.array(effort)
+    with pytest.raises(ValueError, match="search effort"):
+        VectorIndex.load(content, 15, kind)
+
+
+@pytest.mark.parametrize("kind", ["hnsw", "ivfpq"])
+def test_load_an_index_of_another_metric_raises(vectors, tmp_path, kind):
     index = make(kind, vectors[:700])
-    long = np.full((2, 15), 1e19, np.float32)
-    for call in (
-        lambda: index.add(long),
-        lambda: index.search(long, 1),
-        lambda: index.replace(np.array([0, 1]), long),
-    ):
-        with pytest.raises(ValueError, match="Scale them"):
-            call()
-    assert len(index) == 700
-    # Many long ones that are fine one by one.
-    index.replace(np.arange(20), np.full((20, 15), 1e17, np.float32))
+    index._held._index.metric_type = pytest.importorskip("faiss").METRIC_INNER_PRODUCT
+    with pytest.raises(ValueError, match="does not belong"):
+        through_file(index, tmp_path / "x", kind)
+
+
+@pytest.mark.parametrize("rows", [np.zeros(700, int), np.arange(700.0), np.arange(9)])
+def test_load_rows_that_do_not_fit_raises(vectors, tmp_path, rows):
+    content = members(make("hnsw", vectors[:700]), tmp_path)
+    content["index_rows"] = rows
+    with pytest.raises(ValueError, match="rows of the index"):
+        VectorIndex.load(content, 15, "hnsw")
+
+
+@pytest.mark.parametrize("shape", [(0, 15), (15,), (3, 14), (2, 3, 15)])
+def test_load_marks_that_do_not_fit_raises(vectors, tmp_path, shape):
+    content = members(make("hnsw", vectors[:700]), tmp_path)
+    content["index"] = io.BytesIO(content["index"])
+    content["index_marks"] = np.zeros(shape, np.float32)
+    with pytest.raises(ValueError, match="marks of the index"):
+        VectorIndex.load(content, 15, "hnsw")
+
+
+@pytest.mark.parametrize("errors", [[1.0], [np.nan, 0.0], [1.0, 0.0, -1.0]])
+def test_load_errors_of_codes_that_are_none_raises(vectors, tmp_path, errors):
+    content = members(make("ivfpq", vectors[:700]), tmp_path)
+    content["index"] = io.BytesIO(content["index"])
+    content["index_errors"] = np.array(errors)
+    with pytest.raises(ValueError, match="errors of the codes"):
+        VectorIndex.load(content, 15, "ivfpq")
+
+
+def test_load_a_graph_beyond_the_budget_compresses(vectors, tmp_path):
+    with ArchiveWriter(tmp_path / "x") as archive:
+        make("auto", vectors[:1000]).save(archive)
+    for budget, kind in ((10_000_000, "hnsw"), (100_000, "ivfpq")):
+        with ArchiveReader(tmp_path / "x") as archive:
+            assert VectorIndex.load(archive, 15, "auto", budget).kind == kind
+
+
+def test_ivfpq_compresses_early_only_where_memory_is_short(vectors, monkeypatch):
+    monkeypatch.setattr(_index, "_FEWEST_COMPRESSED", 300)
+    for budget, limit in ((None, 600), (4 * 15 * 400, 400), (1, 300), (10**9, 600)):
+        index = VectorIndex(15, "ivfpq", budget)
+        index.add(vectors[:limit])
+        assert index.kind == "flat"
+        index.add(vectors[limit : limit + 1])
+        assert index.kind == "ivfpq"
+
+
+def test_ctrl_c_while_another_kind_is_built_leaves_the_old(vectors, monkeypatch):
+    index = make("hnsw", vectors[:300])
+
+    def stop(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(_faiss.ApproximateVectors, "_tune", stop)
+    with pytest.raises(KeyboardInterrupt):
+        index.add(vectors[300:600])
+    assert index.kind == "flat"
+    np.testing.assert_array_equal(index.vectors(), vectors[:300])
 
 
 def test_search_nothing_gives_nothing(vectors):

@@ -75,7 +75,7 @@ def test_arguments_of_evaluate_are_named():
 def test_recall_of_an_approximate_index_is_told():
     rng = np.random.default_rng(0)
     Z = rng.normal(size=(20_000, 32)).astype(np.float32)
-    gallery = Gallery(None, index="ivfpq")
+    gallery = Gallery(None, index="ivfpq", memory_budget=1)
     gallery.add(Z, metadata={"label": rng.integers(0, 2, size=20_000)})
     judged = gallery.evaluate(rng.normal(size=(50, 32)), np.zeros(50, int), k=10)
     assert 0.05 < judged["index_recall"] < 1
@@ -84,10 +84,10 @@ def test_recall_of_an_approximate_index_is_told():
 
 def test_filtered_neighbours_of_an_approximate_index_match_and_are_enough():
     rng = np.random.default_rng(0)
-    Z = rng.normal(size=(5000, 8)).astype(np.float32)
-    part = np.arange(5000) % 500
+    Z = rng.normal(size=(12_000, 8)).astype(np.float32)
+    part = np.arange(12_000) % 500
     for index in ("flat", "hnsw", "ivfpq"):
-        gallery = Gallery(None, index=index)
+        gallery = Gallery(None, index=index, memory_budget=1)
         gallery.add(Z, metadata={"part": part})
         for where in ({"part": 7}, {"part": {"$ne": 7}}, {"part": {"$lt": 250}}):
             found = gallery.search(Z[:20], 10, where, return_metadata=True)

@@ -190,6 +190,26 @@ def largest_norm(vectors):
     return float(np.sqrt(squares.max(initial=0)))
 
 
+def rounding_slack(queries, radius):
+    """Bound what rounding does to squared distances that are sums of products.
+
+    Parameters
+    ----------
+    queries : ndarray of shape (n, dim)
+        Queries, float32.
+
+    radius : float
+        Norm that no vector exceeds.
+
+    Returns
+    -------
+    ndarray of shape (n,)
+        Twice the bound for sums of dim products in any order, of float32 numbers.
+    """
+    norms = np.sqrt(np.einsum("ij,ij->i", queries, queries))
+    return 2 * queries.shape[1] * np.finfo(np.float32).eps * (norms + radius) ** 2
+
+
 def search_exactly(vectors, queries, k, rows=None, radius=None):
     """Find the nearest vectors, exactly.
 
@@ -280,9 +300,7 @@ def _blocks(vectors, rows):
 
 def _search_block(block, queries, k, radius):
     """Squared distances and places of the k nearest in a block."""
-    norms = np.sqrt(np.einsum("ij,ij->i", queries, queries))
-    # Twice the bound for sums of dim products in any order, of float32 numbers.
-    slack = 2 * block.shape[1] * np.finfo(np.float32).eps * (norms + radius) ** 2
+    slack = rounding_slack(queries, radius)
     n_candidates = min(k + _EXTRA, len(block))
     rows = _candidates(block, queries, n_candidates)
     squares = _squared_distances(block, queries, rows)

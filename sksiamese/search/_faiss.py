@@ -1,11 +1,13 @@
 """What approximate indices of FAISS share (level 0.2)."""
 
+from contextlib import contextmanager
+
 import numpy as np
 
 from sksiamese.search._exact import find_faiss
 
 # Share of the ten nearest that a tuned index finds.
-_RECALL = 0.982
+RECALL = 0.982
 TUNED_K = 10
 _N_TUNING = 1000
 _MOVE = np.float32(0.7)  # of the distance to the nearest vector
@@ -55,12 +57,29 @@ class ApproximateVectors:
         # Number inside FAISS of each row, and row of each number (-1 is dead); None
         # while they are the same.
         self._numbers = self._rows = None
-        self._effort = self._n_tuned = 0
+        # An effort below the floor was seen to miss some.
+        self._effort = self._floor = self._n_tuned = 0
         # Whether all are searched, as no effort finds enough.
         self.exact = False
 
     def __len__(self):
         return self._n
+
+    @contextmanager
+    def _all_or_nothing(self):
+        """Be as before if something fails, or Ctrl+C is pressed, half way.
+
+        For this attributes are replaced and never changed in place. FAISS alone can
+        not be: what it was given is withdrawn.
+        """
+        total, before = self._index.ntotal, vars(self).copy()
+        try:
+            yield
+        except BaseException:
+            vars(self).update(before)
+            self._set_effort(self._effort)
+            self._withdraw(total)
+            raise
 
     def add(self, vectors):
         """Append vectors.
@@ -70,14 +89,17 @@ class ApproximateVectors:
         vectors : ndarray of shape (n, dim)
             Vectors, float32.
         """
-        total = self._index.ntotal
-        order = self._insert(vectors)
-        if self._rows is not None:
-            self._numbers = np.append(self._numbers, total + np.argsort(order))
-            self._rows = np.append(self._rows, self._n + order)
-        self._n += len(vectors)
-        if self._n > 1.5 * self._n_tuned:
-            self._tune()
+        self._tidy()
+        with self._all_or_nothing():
+            total = self._index.ntotal
+            order = self._insert(vectors)
+            if self._rows is not None:
+                self._numbers = np.append(self._numbers, total + np.argsort(order))
+                self._rows = np.append(self._rows, self._n + order)
+            self._n += len(vectors)
+            if self._n > 1.5 * self._n_tuned:
+                self._tune()
+            self._check(vectors)
 
     def vectors(self, rows=None):
         """Return vectors.
@@ -168,31 +190,45 @@ class ApproximateVectors:
         return distances, rows
 
     def _tune(self):
-        """Take the least effort that finds enough of the neighbours of a sample.
+        """Take the least effort that finds enough of the neighbours of a sample."""
+        self._n_tuned = self._n
+        efforts = [e for e in self._efforts() if e >= self._floor]
+        numbers = self._allowed_numbers(None)
+        if len(numbers) > _N_TUNING:
+            rng = np.random.default_rng(0)
+            numbers = np.sort(rng.choice(numbers, _N_TUNING, replace=False))
+        if self._n < 2:
+            self._set_effort(min(self._efforts()))
+        else:
+            self._take_effort(efforts, *self._trial(numbers))
+
+    def _trial(self, numbers):
+        """Make queries, and tell the distance within which their nearest lie.
 
         Stored vectors find their neighbours too easily, as they are linked to them.
         Moved away from their nearest ones they find about as many as new vectors.
         """
-        self._n_tuned, self.exact = self._n, False
-        if self._n < 2:
-            self._set_effort(min(self._efforts()))
-            return
-        k = min(TUNED_K, self._n)
-        rng = np.random.default_rng(0)
-        rows = np.sort(rng.choice(self._n, min(_N_TUNING, self._n), replace=False))
-        queries, numbers = self.vectors(rows), self._allowed_numbers(None)
-        nearest = self._search_fully(queries, 2, numbers)[1][:, 1]
+        queries, among = self._stored(numbers), self._allowed_numbers(None)
+        nearest = self._search_fully(queries, 2, among)[1][:, 1]
         queries += _MOVE * (queries - self._stored(nearest))
+        k = min(TUNED_K, self._n)
         # By distance, as of copies any may be found.
-        farthest = self._search_fully(queries, k, numbers)[0][:, -1:] * (1 + 1e-5)
-        for effort in self._efforts():
+        farthest = self._search_fully(queries, k, among)[0][:, -1:]
+        return queries, self._with_slack(farthest, queries)
+
+    def _found(self, queries, farthest):
+        """Share of the nearest that are found."""
+        k = min(TUNED_K, self._n)
+        return np.mean(self._search_index(queries, k)[0] <= farthest)
+
+    def _take_effort(self, efforts, queries, farthest):
+        """Take the first effort that finds enough; search everything if none does."""
+        self.exact = False
+        for effort in efforts:
             self._set_effort(effort)
-            # A hundred at a time: large batches may be searched in a better way.
-            parts = np.split(queries, range(100, len(queries), 100))
-            found = np.concatenate([self._search_index(part, k)[0] for part in parts])
-            if np.mean(found <= farthest) >= _RECALL:
+            if self._found(queries, farthest) >= RECALL:
                 return
-        self.exact = True
+        self.exact = self._can_be_exact
 
     def keep(self, mask):
         """Drop rows; those behind them move up.
@@ -205,7 +241,8 @@ class ApproximateVectors:
         numbers = np.flatnonzero(mask)
         if self._numbers is not None:
             numbers = self._numbers[numbers]
-        self._renumber(numbers)
+        with self._all_or_nothing():
+            self._renumber(numbers)
 
     def replace(self, rows, vectors):
         """Write over vectors.
@@ -218,39 +255,90 @@ class ApproximateVectors:
         vectors : ndarray of shape (n, dim)
             What by, float32.
         """
-        numbers = np.arange(self._n) if self._numbers is None else self._numbers.copy()
-        total = self._index.ntotal
-        numbers[rows[self._insert(vectors)]] = total + np.arange(len(rows))
-        self._renumber(numbers)
+        self._tidy()
+        with self._all_or_nothing():
+            total, numbers = self._index.ntotal, self._numbers
+            numbers = np.arange(self._n) if numbers is None else numbers.copy()
+            numbers[rows[self._insert(vectors)]] = total + np.arange(len(rows))
+            self._renumber(numbers)
+            self._check(vectors)
 
     def _renumber(self, numbers):
-        """Let the rows be those of the numbers, and clear out when many are dead."""
+        """Let the rows be those of the numbers."""
         self._n = len(numbers)
-        total = self._index.ntotal
         self._numbers = numbers
-        self._rows = np.full(total, -1)
+        self._rows = np.full(self._index.ntotal, -1)
         self._rows[numbers] = np.arange(self._n)
-        if total - self._n > total // 5:
+        self._tidy()
+
+    def _tidy(self):
+        """Clear out when many are dead."""
+        if self._index.ntotal - self._n > self._index.ntotal // 5:
             self._clear_out()
 
     def _save_numbers(self, archive):
         """Write the effort, and the rows of the numbers where they differ."""
-        archive.array("index_effort", np.array([self._effort, self.exact]))
+        known = self._n if self._rows is None else len(self._rows)
+        if known != self._index.ntotal:
+            raise RuntimeError(
+                f"The index holds {self._index.ntotal} vectors of which {known} are "
+                "known; it is not saved. Fill a new one."
+            )
+        effort = [self._effort, self.exact, self._floor]
+        archive.array("index_effort", np.array(effort))
         if self._rows is not None:
             archive.array("index_rows", self._rows)
 
     def _load_numbers(self, archive, n):
-        """Read what `_save_numbers` wrote, of n rows."""
+        """Read the rows that `_save_numbers` wrote, of n."""
         self._n = self._n_tuned = n
-        self._effort, exact = archive.array("index_effort").tolist()
-        self.exact = bool(exact)
-        if "index_rows" in archive:
-            self._rows = archive.array("index_rows")
-            self._numbers = np.empty(n, np.int64)
-            alive = np.flatnonzero(self._rows >= 0)
-            if not np.array_equal(np.sort(self._rows[alive]), np.arange(n)):
-                raise ValueError("the rows of the index do not fit the embeddings")
-            self._numbers[self._rows[alive]] = alive
+        if "index_rows" not in archive:
+            return
+        rows = archive.array("index_rows")
+        alive = np.flatnonzero(rows >= 0)
+        if (
+            rows.dtype != np.int64
+            or rows.ndim != 1
+            or not np.array_equal(np.sort(rows[alive]), np.arange(n))
+        ):
+            raise ValueError("the rows of the index do not fit the embeddings")
+        self._rows, self._numbers = rows, np.empty(n, np.int64)
+        self._numbers[rows[alive]] = alive
+
+    def _load_effort(self, archive):
+        """Read the effort that `_save_numbers` wrote."""
+        saved, efforts = archive.array("index_effort"), self._efforts()
+        if saved.shape != (3,) or saved.dtype != np.int64:
+            raise ValueError("the search effort of the index is not one")
+        effort, exact, floor = saved.tolist()
+        if effort not in efforts or exact not in (0, self._can_be_exact) or floor < 0:
+            raise ValueError("the search effort of the index is not one")
+        self.exact, self._floor = bool(exact), floor
+        self._set_effort(effort)
+
+
+def draw(parts, n):
+    """Draw vectors at random.
+
+    Parameters
+    ----------
+    parts : list of ndarray of shape (n_vectors, dim)
+        Vectors.
+
+    n : int
+        How many to draw of them all.
+
+    Returns
+    -------
+    ndarray of shape (n, dim)
+        Those drawn, in order; all of them if there are fewer.
+    """
+    starts = np.cumsum([0, *map(len, parts)])
+    n = min(n, starts[-1])
+    rows = np.sort(np.random.default_rng(0).choice(starts[-1], n, replace=False))
+    own = np.split(rows, np.searchsorted(rows, starts[1:-1]))
+    found = [p[r - a] for p, r, a in zip(parts, own, starts[:-1], strict=True)]
+    return np.concatenate(found)
 
 
 def write_index(index, archive, flags):
@@ -303,6 +391,10 @@ def read_index(archive, kind, dim, n):
             index = faiss.read_index(faiss.PyCallbackIOReader(file.read, 2**20))
         except RuntimeError as error:
             raise ValueError(f"the index in the file cannot be read: {error}") from None
-    if not isinstance(index, kind) or (index.d, index.ntotal) != (dim, n):
+    expected = dim, n, faiss.METRIC_L2
+    if (
+        not isinstance(index, kind)
+        or (index.d, index.ntotal, index.metric_type) != expected
+    ):
         raise ValueError("the index in the file does not belong to its embeddings")
     return index

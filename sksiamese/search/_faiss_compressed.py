@@ -1,24 +1,37 @@
 """Vectors compressed into codes, in lists of near ones (level 0.25, FAISS)."""
 
+import warnings
 from contextlib import contextmanager
 
 import numpy as np
 
-from sksiamese.search._exact import BLOCK_ROWS, search_blocks
+from sksiamese.search._exact import (
+    BLOCK_ROWS,
+    largest_norm,
+    rounding_slack,
+    search_blocks,
+)
 from sksiamese.search._faiss import (
     ApproximateVectors,
+    draw,
     read_index,
     require_faiss,
     write_index,
 )
 
 _N_TRAINING = 100_000
+_PER_LIST = 39  # vectors that FAISS wants for each list to learn from
+# New vectors that are judged by how far their codes are off, as a mean, and how much
+# farther than of those learned from is too far.
+_FEWEST_JUDGED, _MOST_JUDGED, _TOO_FAR = 100, 1000, 2
 
 
 class CompressedVectors(ApproximateVectors):
     """Vectors as product-quantised codes in inverted lists [1]_.
 
-    Each two numbers become one byte, so vectors and distances are approximations.
+    Each two numbers become one byte, so vectors and distances are approximations. The
+    codes fit vectors like those they were learned from; once others come, a warning
+    and the description say so.
 
     Parameters
     ----------
@@ -32,6 +45,8 @@ class CompressedVectors(ApproximateVectors):
     """
 
     kind = "ivfpq"
+    _can_be_exact = False  # of compressed vectors, nothing is
+    _badly_coded = False
 
     @classmethod
     def build(cls, dim, parts):
@@ -53,13 +68,16 @@ class CompressedVectors(ApproximateVectors):
         faiss = require_faiss()
         found = cls(dim)
         n = sum(map(len, parts))
-        n_lists = int(min(4 * np.sqrt(n), n // 39))  # FAISS wants 39 vectors for each
+        n_lists = int(min(4 * np.sqrt(n), n // _PER_LIST))
         padded = dim + dim % 2
         index = faiss.IndexIVFPQ(
             faiss.IndexFlatL2(padded), padded, n_lists, padded // 2, 8
         )
         found._index = index
-        index.train(found._padded(_sample(parts)))
+        sample = draw(parts, max(_N_TRAINING, _PER_LIST * n_lists))
+        index.train(found._padded(sample))
+        found._error_learned = found._errors(sample).mean()
+        found._unjudged = np.empty(0)
         for vectors in parts:
             found.add(vectors)
         return found
@@ -70,8 +88,42 @@ class CompressedVectors(ApproximateVectors):
         index = self._index
         return (
             f"IVF-PQ (FAISS, {index.nlist} lists, nprobe={self._effort}, "
-            f"{index.code_size} bytes per vector)"
+            f"{index.code_size} bytes per vector"
+            + (", later ones coded badly: rebuild)" if self._badly_coded else ")")
         )
+
+    def _errors(self, vectors):
+        """How far codes are off, of some of the vectors, beyond rounding."""
+        some = vectors[:: 1 + len(vectors) // _MOST_JUDGED]
+        coded = self._index.sa_decode(self._index.sa_encode(self._padded(some)))
+        off = np.linalg.norm(coded[:, : self.dim] - some, axis=1)
+        return np.maximum(off - 1e-5 * np.linalg.norm(some, axis=1), 0)
+
+    def _check(self, vectors):
+        """Warn once if codes do not fit what comes."""
+        if self._badly_coded:
+            return
+        self._unjudged = np.append(self._unjudged, self._errors(vectors))
+        if len(self._unjudged) < _FEWEST_JUDGED:
+            return
+        error, self._unjudged = self._unjudged.mean(), np.empty(0)
+        if error > _TOO_FAR * self._error_learned:
+            self._badly_coded = True
+            warnings.warn(
+                "The embeddings added last are unlike those that the compressed index "
+                f"has learned from: their codes are off by {error:.3g}, not by "
+                f"{self._error_learned:.3g}, and searches mix them up. Call rebuild(X, "
+                "ids) with all images, or fill a new gallery in mixed order.",
+                UserWarning,
+                stacklevel=2,
+            )
+
+    def _withdraw(self, total):
+        """Take what was inserted beyond so many out of the lists."""
+        faiss = require_faiss()
+        self._index.set_direct_map_type(faiss.DirectMap.NoMap)
+        self._index.remove_ids(faiss.IDSelectorRange(total, 2**62))
+        self._index.ntotal = total  # whatever it had got to
 
     def _padded(self, vectors):
         """Vectors of even length."""
@@ -99,6 +151,12 @@ class CompressedVectors(ApproximateVectors):
         # Sums that rounding may leave below 0.
         return np.maximum(squares, 0, out=squares), numbers
 
+    def _with_slack(self, distances, queries):
+        """Distances that rounding may make of these, as FAISS adds up products."""
+        radius = largest_norm(self._index.quantizer.reconstruct_n())
+        slack = rounding_slack(queries, radius)
+        return np.sqrt(distances**2 + slack[:, None])
+
     def _efforts(self):
         """Numbers of lists to try."""
         n = self._index.nlist
@@ -115,8 +173,8 @@ class CompressedVectors(ApproximateVectors):
     @contextmanager
     def _direct_map(self):
         """Find codes by number; kept, the map would be a fifth more memory."""
-        self._index.make_direct_map()
         try:
+            self._index.make_direct_map()
             yield
         finally:
             self._index.set_direct_map_type(require_faiss().DirectMap.NoMap)
@@ -129,7 +187,7 @@ class CompressedVectors(ApproximateVectors):
     def _clear_out(self):
         """Write the lists anew, with the living alone and their rows as numbers."""
         faiss = require_faiss()
-        index = self._index
+        index = faiss.clone_index(self._index)
         lists = faiss.ArrayInvertedLists(index.nlist, index.code_size)
         for i in range(index.nlist):
             size = index.invlists.list_size(i)
@@ -143,10 +201,10 @@ class CompressedVectors(ApproximateVectors):
             codes = codes.reshape(size, -1)[rows >= 0]
             rows = rows[rows >= 0]
             lists.add_entries(i, len(rows), faiss.swig_ptr(rows), faiss.swig_ptr(codes))
+        lists.this.disown()  # the index frees it from now on
         index.replace_invlists(lists, True)
-        lists.this.disown()
         index.ntotal = self._n
-        self._numbers = self._rows = None
+        vars(self).update(_index=index, _numbers=None, _rows=None)
         self._tune()
 
     def save_index(self, archive):
@@ -158,6 +216,8 @@ class CompressedVectors(ApproximateVectors):
             File.
         """
         self._save_numbers(archive)
+        errors = [self._error_learned, self._badly_coded, *self._unjudged]
+        archive.array("index_errors", np.array(errors, np.float64))
         write_index(self._index, archive, 0)
 
     @classmethod
@@ -179,26 +239,21 @@ class CompressedVectors(ApproximateVectors):
         -------
         CompressedVectors
             As it was saved.
+
+        Raises
+        ------
+        ValueError
+            If it does not fit the number of rows.
         """
         faiss = require_faiss()
         found = cls(dim)
         found._load_numbers(archive, n)
         total = n if found._rows is None else len(found._rows)
         found._index = read_index(archive, faiss.IndexIVFPQ, dim + dim % 2, total)
-        found._set_effort(found._effort)
+        found._load_effort(archive)
+        errors = archive.array("index_errors")
+        if errors.ndim != 1 or len(errors) < 2 or not np.all(errors >= 0):
+            raise ValueError("the errors of the codes are none")
+        found._error_learned, found._badly_coded = float(errors[0]), bool(errors[1])
+        found._unjudged = errors[2:]
         return found
-
-
-def _sample(parts):
-    """Vectors to learn from."""
-    n = sum(map(len, parts))
-    if n <= _N_TRAINING:
-        return np.concatenate(parts)
-    share = _N_TRAINING / n
-    rng = np.random.default_rng(0)
-    return np.concatenate(
-        [
-            part[np.sort(rng.permutation(len(part))[: int(share * len(part))])]
-            for part in parts
-        ]
-    )

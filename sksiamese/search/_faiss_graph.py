@@ -4,8 +4,10 @@ import numpy as np
 
 from sksiamese.search._exact import BLOCK_ROWS, search_exactly
 from sksiamese.search._faiss import (
+    RECALL,
     TUNED_K,
     ApproximateVectors,
+    draw,
     read_index,
     require_faiss,
     write_index,
@@ -16,6 +18,10 @@ _EF_CONSTRUCTION = 200
 _N_MARKS = 256
 # Queries for which it pays to ask near ones one after the other.
 _FEWEST_SORTED = 128
+# New vectors whose neighbours are looked for, and how many must have come.
+_N_CHECKED, _FEWEST_CHECKED = 50, 10
+# Thrice what the share found of one query varies by, around the share of many.
+_VARIATION = 0.2
 
 
 class GraphVectors(ApproximateVectors):
@@ -34,6 +40,7 @@ class GraphVectors(ApproximateVectors):
     """
 
     kind = "hnsw"
+    _can_be_exact = True
 
     @classmethod
     def build(cls, dim, parts):
@@ -57,33 +64,23 @@ class GraphVectors(ApproximateVectors):
         return found
 
     def _fill(self, parts):
-        """Build the graph anew."""
-        n = sum(map(len, parts))
-        chosen = np.sort(np.random.default_rng(0).choice(n, min(_N_MARKS, n), False))
-        starts = np.cumsum([0, *map(len, parts)])
-        own = np.split(chosen, np.searchsorted(chosen, starts[1:-1]))
-        marks = np.concatenate(
-            [part[rows - a] for part, rows, a in zip(parts, own, starts, strict=False)]
-        )
-        order = self._set_marks(marks)
+        """Build the graph."""
         self._index = require_faiss().IndexHNSWFlat(self.dim, M)
         self._index.hnsw.efConstruction = _EF_CONSTRUCTION
-        self._n = self._n_tuned = 0
         self._rows = self._numbers = np.empty(0, np.int64)
-        self._entries = None
+        self._n_checked = 0
+        self._set_marks(parts)
         for vectors in parts:
             self.add(vectors)
-        self._entries = self._numbers[chosen[order]].astype(np.int32)
 
-    def _set_marks(self, marks):
-        """Sort vectors that mark neighbourhoods, so that near ones follow each other.
+    def _set_marks(self, parts):
+        """Draw vectors that mark neighbourhoods, so that near ones follow each other.
 
-        Returns the order.
+        They tell in which order to search, not what is found.
         """
+        marks = draw(parts, _N_MARKS)
         self._marks = marks[: _N_MARKS // 16]
-        order = np.argsort(self._places(marks), kind="stable")
-        self._marks = marks[order]
-        return order
+        self._marks = marks[np.argsort(self._places(marks), kind="stable")]
 
     def _places(self, vectors):
         """Nearest mark of each vector."""
@@ -106,6 +103,47 @@ class GraphVectors(ApproximateVectors):
         for start in range(0, len(vectors), BLOCK_ROWS):  # a copy at a time
             self._index.add(vectors[order[start : start + BLOCK_ROWS]])
         return order
+
+    def _withdraw(self, total):
+        """Let what was inserted beyond so many be dead.
+
+        Ctrl+C comes between two vectors, so that the graph is whole: some of these
+        are linked, some not.
+        """
+        dead = np.full(self._index.ntotal - total, -1)
+        self._rows = np.append(self._rows, dead)
+
+    def _tidy(self):
+        """Build the graph anew when many are dead, or where memory ran out.
+
+        FAISS then has vectors without room for their links. It still searches, but
+        would end the process with the next addition.
+        """
+        hnsw, total = self._index.hnsw, self._index.ntotal
+        whole = hnsw.levels.size() == total == hnsw.offsets.size() - 1
+        if whole and hnsw.neighbors.size() == hnsw.offsets.at(total):
+            super()._tidy()
+        else:
+            self._clear_out()
+
+    def _check(self, vectors):
+        """Search for the newest, as the tuning may not have met their like.
+
+        A few of a new kind, far from all else, may hang on the graph by a thread. Then
+        search harder from now on, or everything.
+        """
+        new = self._n_checked + np.flatnonzero(self._rows[self._n_checked :] >= 0)
+        if self.exact or len(new) < _FEWEST_CHECKED:
+            return
+        self._n_checked = self._index.ntotal
+        if len(new) > _N_CHECKED:
+            rng = np.random.default_rng(0)
+            new = np.sort(rng.choice(new, _N_CHECKED, replace=False))
+        trial = self._trial(new)
+        if self._found(*trial) < RECALL - _VARIATION / np.sqrt(len(new)):
+            efforts = [e for e in self._efforts() if e > self._effort]
+            self._take_effort(efforts, *trial)
+            self._floor = self._effort + self.exact
 
     @staticmethod
     def bytes_needed(n, dim):
@@ -160,33 +198,17 @@ class GraphVectors(ApproximateVectors):
             return self._index.search(queries, k, params=params)
         places = self._places(queries)
         order = np.argsort(places, kind="stable")
+        order = np.argsort(self._places(queries), kind="stable")
         squares = np.empty((len(queries), k), np.float32)
         numbers = np.empty((len(queries), k), np.int64)
-        if params is None and self._entries is not None:
-            found = self._search_from(queries[order], k, places[order])
-        else:
-            found = self._index.search(queries[order], k, params=params)
+        found = self._index.search(queries[order], k, params=params)
         squares[order], numbers[order] = found
         return squares, numbers
 
-    def _search_from(self, queries, k, places):
-        """Search on the ground floor, from the nearest mark, without the stairs."""
-        pointer = require_faiss().swig_ptr
-        differences = queries - self._marks[places]
-        nearest = np.einsum("ij,ij->i", differences, differences)
-        entries = self._entries[places]  # held: FAISS sees its address alone
-        squares = np.empty((len(queries), k), np.float32)
-        numbers = np.empty((len(queries), k), np.int64)
-        self._index.search_level_0(
-            len(queries),
-            pointer(queries),
-            k,
-            pointer(entries),
-            pointer(nearest),
-            pointer(squares),
-            pointer(numbers),
-        )
-        return squares, numbers
+    @staticmethod
+    def _with_slack(distances, queries):
+        """Distances that rounding may make of these."""
+        return distances * np.float32(1 + 1e-5)
 
     @staticmethod
     def _efforts():
@@ -201,7 +223,10 @@ class GraphVectors(ApproximateVectors):
 
     def _clear_out(self):
         """Build the graph anew from the living."""
-        self._fill([self.vectors()])
+        found = GraphVectors(self.dim)
+        found._floor = self._floor
+        found._fill([self.vectors()])
+        vars(self).update(vars(found))
 
     def save_index(self, archive):
         """Write the graph, and vectors of it that are dead.
@@ -211,8 +236,9 @@ class GraphVectors(ApproximateVectors):
         archive : ArchiveWriter
             File that the living vectors have been written to.
         """
+        self._tidy()
         self._save_numbers(archive)
-        archive.array("index_entries", self._entries)
+        archive.array("index_marks", self._marks)
         if self._n < self._index.ntotal:
             archive.array("index_dead", self._stored(self._rows < 0))
         write_index(self._index, archive, require_faiss().IO_FLAG_SKIP_STORAGE)
@@ -233,9 +259,15 @@ class GraphVectors(ApproximateVectors):
         -------
         GraphVectors
             As it was saved.
+
+        Raises
+        ------
+        ValueError
+            If it does not fit the vectors.
         """
         faiss = require_faiss()
         found = cls(vectors.shape[1])
+        found._rows = found._numbers = np.arange(len(vectors))
         found._load_numbers(archive, len(vectors))
         stored = np.empty((len(found._rows), found.dim), np.float32)
         stored[found._numbers] = vectors
@@ -248,7 +280,15 @@ class GraphVectors(ApproximateVectors):
         storage.this.disown()  # the graph frees it from now on
         index.own_fields = True
         found._index = index
-        found._set_effort(found._effort)
-        found._entries = archive.array("index_entries")
-        found._marks = stored[found._entries]
+        found._n_checked = index.ntotal
+        found._load_effort(archive)
+        # The same as before: vectors lie in memory in their order.
+        marks = archive.array("index_marks")
+        if (
+            marks.dtype != np.float32
+            or marks.shape[1:] != (found.dim,)
+            or not marks.size
+        ):
+            raise ValueError("the marks of the index do not fit the embeddings")
+        found._marks = marks
         return found

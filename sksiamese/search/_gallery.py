@@ -52,15 +52,19 @@ class Gallery(LookupMethods):
 
     index : {"auto", "flat", "hnsw", "ivfpq"}, default="auto"
         How neighbours are searched. ``"flat"`` compares with every item and is exact;
-        ``"hnsw"`` walks a graph [1]_ and finds nearly all, much faster; ``"ivfpq"``
-        looks at compressed codes in a few cells, in a fraction of the memory, and keeps
-        the codes only. ``"auto"`` is exact up to 100,000 items, then ``"hnsw"`` if
-        ``memory_budget`` allows and ``"ivfpq"`` if not; in a database it is
-        ``"hnsw"``. All but exact search need the extra ``search``.
+        ``"hnsw"`` walks a graph [1]_ and finds nearly all, much faster, from 1,000
+        items; ``"ivfpq"`` looks at compressed codes in a few cells, in a fraction of
+        the memory, and keeps the codes only, from 100,000 items, or 10,000 where
+        embeddings exceed ``memory_budget``. It learns its codes from the items that are
+        there when it first compresses; much different ones that come later are coded
+        badly, of which it warns: add in mixed order, or ``rebuild``. ``"auto"`` is
+        exact up to 100,000 items, then ``"hnsw"`` if ``memory_budget`` allows and
+        ``"ivfpq"`` if not; in a database it is ``"hnsw"``. All but exact search need
+        the extra ``search``.
 
     memory_budget : int or None, default=None
-        Bytes that the index may take in memory; None is half of what is free. Not for
-        databases.
+        Bytes that the index may take in memory, from 100,000 items; None is half of
+        what is free. Not for databases.
 
     name : str or None, default=None
         Name of the gallery in a database, where several may live; None is

@@ -2,17 +2,17 @@
 
 import numpy as np
 
-from sksiamese.search._exact import ExactVectors, find_faiss, largest_norm
+from sksiamese.search._exact import ExactVectors, find_faiss
 from sksiamese.search._faiss import require_faiss
 from sksiamese.search._faiss_compressed import CompressedVectors
 from sksiamese.search._faiss_graph import GraphVectors
 
 # Rows up to which each index searches exactly: approximate search pays beyond, and
-# lists need vectors to learn from.
-_EXACT_UP_TO = {"auto": 100_000, "hnsw": 1_000, "ivfpq": 10_000, "flat": np.inf}
+# lists that learned from the first ones alone would not fit what comes later.
+_EXACT_UP_TO = {"auto": 100_000, "hnsw": 1_000, "ivfpq": 100_000, "flat": np.inf}
+# Rows that lists can learn from where memory does not suffice for more.
+_FEWEST_COMPRESSED = 10_000
 _CLASSES = {"hnsw": GraphVectors, "ivfpq": CompressedVectors}
-# Squares of distances between shorter vectors stay within float32.
-_LONGEST = 1e18
 
 
 class VectorIndex:
@@ -26,13 +26,16 @@ class VectorIndex:
     index : {"auto", "flat", "hnsw", "ivfpq"}, default="auto"
         How to search. ``"flat"`` compares with all. ``"hnsw"`` follows a graph of
         neighbours, from 1,000 rows. ``"ivfpq"`` compresses each two numbers into one
-        byte, from 10,000 rows, so that vectors and distances become approximations.
+        byte, from 100,000 rows, or 10,000 where vectors exceed `memory_budget`, so
+        that vectors and distances become approximations. It learns how from the rows
+        that there are then; much different ones that follow are coded badly, of which
+        it warns: add in mixed order.
         ``"auto"`` is flat up to 100,000 rows or without FAISS, else the graph if it
         fits into `memory_budget`, else compressed.
 
     memory_budget : int or None, default=None
-        Bytes that ``"auto"`` may use; None is half of the memory that is available
-        when the choice is made.
+        Bytes that ``"auto"`` and ``"ivfpq"`` may use; None is half of the memory that
+        is available when ``"auto"`` makes its choice, and no limit for ``"ivfpq"``.
 
     Attributes
     ----------
@@ -94,13 +97,7 @@ class VectorIndex:
         ----------
         vectors : ndarray of shape (n, dim)
             Vectors, float32 and C-contiguous.
-
-        Raises
-        ------
-        ValueError
-            If a vector is so long that distances overflow.
         """
-        _check_length(vectors)
         kind = self._choose(len(self) + len(vectors))
         if kind == self.kind:
             self._held.add(vectors)
@@ -129,13 +126,7 @@ class VectorIndex:
         rows : ndarray of shape (n, k)
             Their rows, int64. Where the search is exact, equal distances are ordered
             by row.
-
-        Raises
-        ------
-        ValueError
-            If a query is so long that distances overflow.
         """
-        _check_length(queries)
         return self._held.search(queries, k, allowed)
 
     def vectors(self, rows=None):
@@ -180,20 +171,14 @@ class VectorIndex:
 
         vectors : ndarray of shape (n, dim)
             What by, float32 and C-contiguous.
-
-        Raises
-        ------
-        ValueError
-            If a vector is so long that distances overflow.
         """
-        _check_length(vectors)
         self._held.replace(rows, vectors)
 
     def _choose(self, n):
         """Kind of index for n rows."""
         if self.kind == "ivfpq":  # the vectors are gone: no way back
             return "ivfpq"
-        if n <= _EXACT_UP_TO[self.index] and self.kind == "flat":
+        if n <= self._exact_up_to() and self.kind == "flat":
             return "flat"
         if self.index != "auto":
             return self.index
@@ -207,6 +192,22 @@ class VectorIndex:
             budget = (_available_memory() + 4 * self.dim * len(self)) / 2
         self._n_chosen = n
         return "hnsw" if GraphVectors.bytes_needed(n, self.dim) <= budget else "ivfpq"
+
+    def _exact_up_to(self):
+        """Rows up to which all are compared."""
+        most = _EXACT_UP_TO[self.index]
+        if self.index == "ivfpq" and self.memory_budget is not None:
+            fit = self.memory_budget // (4 * self.dim)
+            most = min(most, max(fit, _FEWEST_COMPRESSED))
+        return most
+
+    def _takes_graph(self, n):
+        """Whether a graph of n rows that was saved is wanted."""
+        fits = self.memory_budget is None or (
+            GraphVectors.bytes_needed(n, self.dim) <= self.memory_budget
+        )
+        wanted = self.index == "hnsw" or (self.index == "auto" and fits)
+        return wanted and find_faiss() is not None
 
     def save(self, archive):
         """Write the vectors and the index.
@@ -242,7 +243,7 @@ class VectorIndex:
             How to search; see the class.
 
         memory_budget : int or None, default=None
-            Bytes that ``"auto"`` may use; see the class.
+            Bytes that may be used; see the class. A graph that needs more is not read.
 
         Returns
         -------
@@ -270,7 +271,7 @@ class VectorIndex:
         vectors = archive.array("embeddings")
         if vectors.shape != (n, dim) or vectors.dtype != np.float32:
             raise ValueError("the embeddings do not fit the rest of the file")
-        if kind == "hnsw" and index in ("auto", "hnsw") and find_faiss():
+        if kind == "hnsw" and found._takes_graph(n):
             found._held = GraphVectors.load_index(archive, vectors)
             found._n_chosen = n
         else:
@@ -278,18 +279,6 @@ class VectorIndex:
             if (kind := found._choose(n)) != "flat":
                 found._held = _CLASSES[kind].build(dim, [vectors])
         return found
-
-
-def _check_length(vectors):
-    """Raise if squares of distances would overflow in float32."""
-    # The sum of all squares is quick, and nearly always tells.
-    if np.vdot(vectors, vectors) < _LONGEST**2:
-        return
-    if not largest_norm(vectors) < _LONGEST:
-        raise ValueError(
-            f"Embeddings must be shorter than {_LONGEST:g}, as squares of their "
-            "distances overflow in float32. Scale them."
-        )
 
 
 def _available_memory():

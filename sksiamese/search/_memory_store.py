@@ -355,7 +355,8 @@ class MemoryStore:
             old.index.replace(rows, embeddings)
             self._set(new)
         except BaseException:
-            old.index.replace(rows, before)
+            if not np.array_equal(old.index.vectors(rows), before):
+                old.index.replace(rows, before)
             self._items = old
             raise
 
