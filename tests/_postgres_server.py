@@ -36,6 +36,12 @@ class PostgresServer:
         """Start again, at the same place."""
         self._server.ensure_postgres_running()
 
+    def restart_as_standby(self):
+        """Start again as a server that only follows another one, which is not there."""
+        self._control("-m", "fast", "stop")
+        (self._folder / "data" / "standby.signal").touch()
+        self.start()
+
     def reload(self):
         """Read the settings again."""
         self._control("reload")

@@ -796,3 +796,15 @@ def test_a_child_process_does_not_save_its_parents_file(tmp_path, vectors):
 def test_a_gallery_can_not_be_pickled():
     with pytest.raises(TypeError, match="save it to a file"):
         pickle.dumps(Gallery(None))
+
+
+def test_one_long_id_among_short_ones_is_like_any_other(store, vectors):
+    ids = [f"{i}" for i in range(5000)] + ["x" * 900]
+    many = np.tile(vectors, (26, 1))[:5001] + np.arange(5001)[:, None]
+    with Gallery(None, **store) as gallery:
+        gallery.add(many, ids=ids, metadata=[{"label": "a"}] * 5000 + [{}])
+        assert gallery.ids.tolist() == ids
+        assert gallery.search(many[-2:], 1)[1][:, 0].tolist() == ids[-2:]
+        assert gallery.kneighbors(many[-2:], 1)[1].tolist() == [[4999], [5000]]
+        with pytest.raises(ValueError, match="item 'x+' has no such metadata"):
+            gallery.classify(many[-1:], 1)

@@ -148,8 +148,8 @@ def test_index_for_other_stores_names_those_of_postgresql(postgres):
 
 
 def _everything(store):
-    header, ids, embeddings, metadata = store.snapshot()
-    return header, ids.tolist(), embeddings.tolist(), metadata, len(store)
+    header, ids, embeddings, metadata, next_id = store.snapshot()
+    return header, ids.tolist(), embeddings.tolist(), metadata, next_id, len(store)
 
 
 def test_failed_changes_leave_everything_as_it_was(store):
@@ -199,13 +199,97 @@ def test_ids_count_on_from_the_largest_ever_given(store):
     assert len(store) == 6
 
 
+# --- galleries without items ---------------------------------------------------------
+
+
+def _assert_empty(store, next_id):
+    assert store.header is None and len(store) == 0
+    header, ids, embeddings, metadata, found = store.snapshot()
+    assert (header, metadata, found) == (None, [], next_id)
+    assert ids.shape == (0,) and ids.dtype == np.int64
+    assert embeddings.shape == (0, 0) and embeddings.dtype == np.float32
+    ids, embeddings, values = store.labelled("a")
+    assert ids.dtype == store.all_ids().dtype == np.int64
+    assert embeddings.shape == (0, 0) and values == []
+    assert store.contains([0, 1]).tolist() == [False, False]
+    assert store.index_description
+    for conditions in ([], [("a", "in", [1])]):
+        with pytest.raises(ValueError, match="The gallery is empty"):
+            store.search(Z, 1, conditions, "f", False)
+    for fail in (
+        lambda: store.fetch([1]),
+        lambda: store.remove([1]),
+        lambda: store.update([1], Z[:1], None, "f"),
+    ):
+        with pytest.raises(KeyError, match="not in the gallery: 1"):
+            fail()
+
+
+@pytest.mark.parametrize("index", ["flat", "hnsw"])
+def test_emptied_gallery_starts_anew_as_another_one(postgres, index):
+    name = f"emptied {index}"
+    first = PostgresStore(postgres, name, "euclidean", index)
+    _assert_empty(first, 0)
+    assert _add(first).tolist() == list(range(6))
+    first.remove(list(range(6)))
+    _assert_empty(first, 6)
+    # Another dimension, metric, embedder and type of ids, by another store.
+    wide = np.random.default_rng(1).normal(size=(3, 2000)).astype(np.float32)
+    ids = ["a", "B", "é"]
+    second = PostgresStore(postgres, name, "cosine", index)
+    assert second.add(wide, ids, "str", [{"b": 2}] * 3, "g", None).tolist() == ids
+    assert first.header == Header(2000, "cosine", "g", "str")
+    assert second.search(wide, 1, [], "g", True)[1].ravel().tolist() == ids
+    np.testing.assert_array_equal(second.fetch(ids[::-1])[0], wide[::-1])
+    assert ("HNSW" in second.index_description) == (index == "hnsw")
+    with pytest.raises(ValueError, match="made with metric='cosine'"):
+        _add(first)
+    with pytest.raises(ValueError, match="made with metric='cosine'"):
+        PostgresStore(postgres, name, "euclidean", index)
+    second.remove(ids)
+    _assert_empty(first, 6)
+    # Numbers count on from the largest ever given.
+    assert _add(first).tolist() == list(range(6, 12))
+    assert first.header == Header(4, "euclidean", "f", "int")
+    assert first.search(Z, 1, [], "f", False)[1].ravel().tolist() == list(range(6, 12))
+    assert first.snapshot()[4] == 12
+    first.close()
+    second.close()
+
+
+def test_emptied_gallery_of_more_dimensions_than_the_index_has_starts_anew(postgres):
+    store = PostgresStore(postgres, "emptied wide", "euclidean", "hnsw")
+    _add(store)
+    store.remove(list(range(6)))
+    auto = PostgresStore(postgres, "emptied wide", "euclidean", "auto")
+    auto.add(np.eye(3, 2001, dtype=np.float32), None, "int", [{}] * 3, "f", None)
+    assert "at most 2,000 dimensions" in auto.index_description
+    assert auto.header.dim == 2001 and auto.all_ids().tolist() == [6, 7, 8]
+    store.close()
+    auto.close()
+
+
+def test_failed_add_to_an_emptied_gallery_leaves_it_empty(store):
+    _add(store)
+    store.remove(list(range(6)))
+    wide = np.zeros((2, 5), dtype=np.float32)
+
+    def fail(n):
+        raise OverflowError
+
+    with pytest.raises(OverflowError):
+        store.add(wide, ["a", "b"], "str", [{}] * 2, "g", fail)
+    _assert_empty(store, 6)
+    assert _add(store, 1).tolist() == [6]
+
+
 def test_rebuild_keeps_metadata_and_order_and_changes_the_length(store):
     metadata = [{"row": row} for row in range(6)]
     _add(store, metadata=metadata)
     new = np.random.default_rng(1).normal(size=(6, 9)).astype(np.float32)
     order = [3, 5, 0, 1, 4, 2]
     store.rebuild(new[order], order, "g")
-    header, ids, embeddings, found = store.snapshot()
+    header, ids, embeddings, found, _ = store.snapshot()
     assert header == Header(9, "euclidean", "g", "int")
     assert ids.tolist() == list(range(6)) and found == metadata
     np.testing.assert_array_equal(embeddings, new)

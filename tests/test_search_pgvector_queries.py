@@ -58,7 +58,7 @@ def test_filtered_search_compares_only_what_matches(store):
 @pytest.mark.parametrize("rows", [1, 7, 4096])
 def test_listings_in_pieces_are_in_order_of_addition(store, monkeypatch, rows):
     monkeypatch.setattr(module, "ROWS", rows)
-    header, ids, embeddings, metadata = store.snapshot()
+    header, ids, embeddings, metadata, _ = store.snapshot()
     assert header.dim == 6
     assert ids.tolist() == store.all_ids().tolist() == [f"item {i}" for i in range(50)]
     np.testing.assert_array_equal(embeddings, Z)

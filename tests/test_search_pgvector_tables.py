@@ -1,6 +1,7 @@
 """Who may make and use the tables of a gallery."""
 
 import threading
+import time
 import uuid
 
 import numpy as np
@@ -9,8 +10,10 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
+import sksiamese.search._pgvector_tables as module
 from sksiamese.search._pgvector import PostgresStore
 from sksiamese.search._pgvector_tables import GalleryTables
+from sksiamese.search._postgres import _Attempt
 
 Z = np.random.default_rng(0).normal(size=(6, 4)).astype(np.float32)
 
@@ -106,6 +109,27 @@ def test_writer_can_change_items_but_makes_no_tables(roles):
     owner.close()
 
 
+def test_writer_begins_an_emptied_gallery_anew_as_far_as_its_table_allows(roles):
+    store = PostgresStore(roles["writer"], "gallery", "euclidean", "auto")
+    store.remove(list(range(6)))
+    with pytest.raises(PermissionError, match="must be owner of table items_1.*owner"):
+        store.add(Z[:, :2].copy(), None, "int", [{}] * 6, "g", None)
+    assert store.header is None
+    store.add(Z, None, "int", [{}] * 6, "g", None)
+    store.close()
+    reader = PostgresStore(roles["reader"], "gallery", "euclidean", "auto")
+    assert reader.header.fingerprint == "g"
+    reader.close()
+    owner = PostgresStore(roles["owner"], "gallery", "euclidean", "auto")
+    owner.remove(list(range(6, 12)))
+    owner.add(Z[:, :2].copy(), list("abcdef"), "str", [{}] * 6, "h", None)
+    owner.close()
+    # The rights of others on the table remain.
+    reader = PostgresStore(roles["reader"], "gallery", "euclidean", "auto")
+    assert reader.header.dim == 2 and reader.all_ids().tolist() == list("abcdef")
+    reader.close()
+
+
 def test_writer_that_crosses_the_limit_adds_and_tells_what_the_owner_can_do(roles):
     store = PostgresStore(roles["writer"], "gallery", "euclidean", "hnsw")
     with pytest.warns(UserWarning, match="Let the owner run: CREATE INDEX") as caught:
@@ -135,6 +159,21 @@ def test_missing_extension_asks_for_an_administrator(database):
     _run(database, "CREATE EXTENSION vector")
     with pytest.raises(PermissionError, match="permission denied for database"):
         PostgresStore(dsn, "gallery", "euclidean", "auto")
+
+
+def test_schema_that_an_administrator_made_is_enough(database):
+    name = uuid.uuid4().hex
+    _run(
+        database,
+        "CREATE ROLE {name} LOGIN",
+        "CREATE EXTENSION vector",
+        "CREATE SCHEMA sksiamese AUTHORIZATION {name}",
+        name=name,
+    )
+    dsn = make_conninfo(database, user=name)
+    store = PostgresStore(dsn, "gallery", "euclidean", "hnsw")
+    assert _add(store).tolist() == list(range(6))
+    store.close()
 
 
 def test_extension_in_a_schema_of_its_own_is_found(database):
@@ -199,7 +238,7 @@ def test_search_during_a_rebuild_sees_all_of_the_old_or_all_of_the_new(database)
 
     def look():
         while not stop.is_set():
-            header, ids, embeddings, _ = second.snapshot()
+            header, ids, embeddings, _, _ = second.snapshot()
             wide = np.repeat(Z[:, :1], header.dim, axis=1)
             whole = len(ids) == 6 and (embeddings[:, :1] == wide).all()
             seen.add((header.fingerprint == f"{header.dim}" or whole, len(ids)))
@@ -225,3 +264,81 @@ def test_tokens_of_old_changes_are_removed(database):
         rows = connection.execute("SELECT * FROM sksiamese.writes").fetchall()
     assert len(rows) == 1
     store.close()
+
+
+def test_token_is_kept_for_an_hour_after_a_change_of_any_length(database, monkeypatch):
+    monkeypatch.setattr(module, "_DONE", module._DONE.replace("1 hour", "1 second"))
+    first, second = (
+        PostgresStore(database, "gallery", "euclidean", "auto") for _ in range(2)
+    )
+    _add(first)
+    run = _Attempt.run
+
+    def lose(attempt, connection):
+        run(attempt, connection)
+        if attempt.committing:
+            # Another process changes the gallery while this one connects again.
+            monkeypatch.setattr(_Attempt, "run", run)
+            _add(second, 1)
+            connection.close()
+            raise psycopg.OperationalError("lost during COMMIT")
+
+    monkeypatch.setattr(_Attempt, "run", lose)
+    ids = first.add(Z, None, "int", [{}] * 6, "f", lambda n: time.sleep(1.5))
+    assert ids.tolist() == list(range(6, 12))
+    assert first.all_ids().tolist() == list(range(13))
+    first.close()
+    second.close()
+
+
+def test_limits_of_the_server_do_not_end_changes(database):
+    limits = "-c statement_timeout=400 -c transaction_timeout=600"
+    limited = make_conninfo(database, options=limits)
+    store = PostgresStore(limited, "gallery", "euclidean", "flat")
+    store.add(Z, None, "int", [{}] * 6, "f", lambda n: time.sleep(1))
+
+    def work(connection, row):
+        connection.execute("SELECT pg_sleep(1)")
+        return row.n_items
+
+    assert store._tables.change(work) == 6
+    with pytest.raises(TimeoutError, match="statement timeout.*statement_timeout"):
+        store._tables.read(work, None)
+    assert len(store) == 6
+    store.close()
+
+
+@pytest.mark.parametrize("way", ["read", "change"])
+def test_client_that_the_network_cut_off_is_not_waited_for(database, way):
+    store = PostgresStore(database, "gallery", "euclidean", "flat")
+    _add(store)
+
+    def work(connection, row):
+        query = "SELECT current_setting('idle_in_transaction_session_timeout')"
+        return connection.execute(query).fetchone()[0]
+
+    ask = {
+        "read": lambda: store._tables.read(work, None),
+        "change": lambda: store._tables.change(work),
+    }[way]
+    assert ask() == "5min"
+    store.close()
+
+
+def test_lock_timeout_is_named(database):
+    first = PostgresStore(database, "gallery", "euclidean", "flat")
+    _add(first)
+    dsn = make_conninfo(database, options="-c lock_timeout=200")
+    second = PostgresStore(dsn, "gallery", "euclidean", "flat")
+    errors = []
+
+    def meanwhile(n):
+        with pytest.raises(TimeoutError, match="lock_timeout lets") as caught:
+            _add(second)
+        errors.append(caught.value)
+
+    first.add(Z, None, "int", [{}] * 6, "f", meanwhile)
+    assert len(errors) == 1
+    assert _add(second).tolist() == list(range(12, 18))
+    first.close()
+    second.close()

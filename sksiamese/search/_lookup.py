@@ -268,7 +268,7 @@ def _without_self(distances, rows):
 def _check_labels(values, ids, label):
     """Check labels that come from metadata."""
     if None in values:
-        missing = ids[values.index(None)].item()
+        missing = ids.tolist()[values.index(None)]
         raise ValueError(
             f"label={label!r}: item {missing!r} has no such metadata. Leave such items"
             " out, or add it by update."

@@ -9,6 +9,7 @@ from sksiamese.search._header import (
     too_few_error,
     unknown_ids_error,
 )
+from sksiamese.search._ids import id_array
 from sksiamese.search._pgvector_changes import (
     delete,
     insert,
@@ -22,18 +23,18 @@ from sksiamese.search._pgvector_index import (
     check_dim,
     describe_index,
     is_index_due,
+    is_index_in_the_way,
     uses_index,
 )
 from sksiamese.search._pgvector_queries import (
     check_known,
     fetch_all,
     fetch_items,
-    id_array,
     known_ids,
     nearest,
     stream,
 )
-from sksiamese.search._pgvector_tables import GalleryTables
+from sksiamese.search._pgvector_tables import GalleryTables, drop_index
 
 _NOTHING = np.empty(0, np.int64), np.empty((0, 0), np.float32), []  # of no items
 
@@ -46,12 +47,14 @@ class PostgresStore:
     one transaction that locks the gallery's row first, so that changes of one gallery
     take turns, in any number of processes. It leaves a token in ``writes``, so that it
     takes place once even if the connection breaks during COMMIT. Searches wait for no
-    change but ``rebuild``.
+    change but ``rebuild``, the first ``add`` after the last item was removed, and an
+    ``add`` of so many items that their index is built anew.
 
     The first use needs a role that may create the extension ``vector`` (or an
-    administrator runs ``CREATE EXTENSION vector`` once) and has CREATE on the database.
-    That role owns the tables; it alone makes galleries and indexes, and rebuilds. The
-    least that others need is, to search::
+    administrator runs ``CREATE EXTENSION vector`` once) and has CREATE on the database,
+    or on a schema ``sksiamese`` that is there. That role owns the tables; it alone
+    makes galleries and indexes, rebuilds, and gives a gallery without items another
+    dimension or type of ids. The least that others need is, to search::
 
         GRANT USAGE ON SCHEMA sksiamese TO reader;
         GRANT SELECT ON ALL TABLES IN SCHEMA sksiamese TO reader;
@@ -117,7 +120,7 @@ class PostgresStore:
 
     @property
     def header(self):
-        """What is known of the gallery; None while nothing was ever added."""
+        """What is known of the gallery; None while it holds no item."""
         row = self._tables.look()
         return row and row.header
 
@@ -163,7 +166,7 @@ class PostgresStore:
 
         def work(connection, row):
             ids = [i for part in stream(connection, row, "id") for (i,) in part]
-            return id_array(ids, row.id_kind)
+            return id_array(ids, row.id_kind if ids else "int")
 
         return self._tables.read(work, np.empty(0, np.int64))
 
@@ -236,12 +239,16 @@ class PostgresStore:
 
         metadata : list of dict
             Metadata.
+
+        next_id : int
+            Where ids count on from: 1 + the largest ever given, 0 at first.
         """
 
         def work(connection, row):
-            return row.header, *fetch_all(connection, row, "metadata")
+            everything = fetch_all(connection, row, "metadata")
+            return row.header, *everything, row.last_id + 1
 
-        return self._tables.read(work, (None, *_NOTHING))
+        return self._tables.read(work, (None, *_NOTHING, 0))
 
     def search(self, queries, k, conditions, fingerprint, with_metadata):
         """Find the nearest items.
@@ -282,7 +289,7 @@ class PostgresStore:
 
         def work(connection, row):
             check_header(row.header, dim=queries.shape[1], fingerprint=fingerprint)
-            if k > row.n_items and not conditions:
+            if k > row.n_items and not (conditions and row.n_items):
                 raise too_few_error(k, row.n_items, [])
             return nearest(
                 connection,
@@ -351,8 +358,11 @@ class PostgresStore:
             if row.id_kind != id_kind:
                 raise id_kind_error(row.header, id_kind)
             new = new_ids(connection, row, ids, n)
+            wanted = "hnsw" if row.is_indexed else self._index
+            if is_index_in_the_way(connection, row, n):
+                row = drop_index(connection, row)
             insert(connection, row, new, embeddings, metadata, report)
-            if is_index_due(row, self._index, row.n_items + n):
+            if is_index_due(row, wanted, row.n_items + n):
                 build_index(connection, self._tables.extension, row, row.n_items + n)
             return id_array(new, id_kind)
 

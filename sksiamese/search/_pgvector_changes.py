@@ -1,8 +1,10 @@
 """Changes of the items of a gallery in PostgreSQL, in its transaction (level 0.35)."""
 
+import numpy as np
+
 from sksiamese.search._header import incomplete_ids_error, known_ids_error
 from sksiamese.search._pgvector_queries import ARRAYS, ROWS, known_ids, stream
-from sksiamese.search._pgvector_tables import compose
+from sksiamese.search._pgvector_tables import compose, drop_index
 from sksiamese.search._postgres_values import Vectors, pack, to_json
 
 _COPY = """
@@ -95,17 +97,26 @@ def insert(connection, row, ids, embeddings, metadata, report):
         # COPY states no types, so that bytes stand for anything in its binary form.
         id_type = {"int": "int8", "str": "text"}[row.id_kind]
         copy.set_types([id_type, "int8", "bytea", "bytea"])
-        for start in range(0, len(ids), ROWS):
-            part = slice(start, min(start + ROWS, len(ids)))
-            positions = range(row.n_added + part.start, row.n_added + part.stop)
-            documents = [b"\x01" + to_json(item).encode() for item in metadata[part]]
-            for item in zip(
-                ids[part], positions, pack(embeddings[part]), documents, strict=True
-            ):
-                copy.write_row(item)
-            report(part.stop)
+        n_sent = 0
+        for part in _shuffled(len(ids)):
+            for i, vector in zip(part.tolist(), pack(embeddings[part]), strict=True):
+                document = b"\x01" + to_json(metadata[i]).encode()
+                copy.write_row((ids[i], row.n_added + i, vector, document))
+            n_sent += len(part)
+            report(n_sent)
     last = max(ids) if row.id_kind == "int" else -1
     connection.execute(_COUNT, [len(ids), len(ids), last, row.number])
+
+
+def _shuffled(n):
+    """Yield the rows of new embeddings in random order, some thousand at a time.
+
+    The index takes them up in this order. From items that come class by class, as from
+    folders, it makes a graph for each, too few of which are linked.
+    """
+    order = np.random.default_rng(0).permutation(n)
+    for start in range(0, n, ROWS):
+        yield order[start : start + ROWS]
 
 
 def delete(connection, row, ids):
@@ -221,12 +232,13 @@ def refill(connection, extension, row, ids, embeddings, fingerprint):
             [i for part in parts for (i,) in part if i not in given]
         )
     dim = embeddings.shape[1]
-    if row.is_indexed:
-        connection.execute(compose("DROP INDEX sksiamese.{index}", row.number))
+    row = drop_index(connection, row)
     # In place, as a new table would lack the rights that others have on this one.
     connection.execute(compose(_EMPTY, row.number, extension, dim=dim))
-    replace_embeddings(connection, row, ids, embeddings)
+    for part in _shuffled(len(ids)):
+        part_ids = [ids[i] for i in part.tolist()]
+        replace_embeddings(connection, row, part_ids, embeddings[part])
     full = "ALTER TABLE {items} ALTER embedding SET NOT NULL"
     connection.execute(compose(full, row.number))
     connection.execute(_REFILLED, [dim, fingerprint, row.number])
-    return row._replace(dim=dim, is_indexed=False)
+    return row._replace(dim=dim)

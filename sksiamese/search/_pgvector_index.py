@@ -7,15 +7,20 @@ from sksiamese.search._pgvector_tables import compose
 _EXACT_ITEMS = 100_000  # up to here index="auto" compares with every item
 _MAX_DIM, _MAX_INDEXED_DIM = 16_000, 2_000  # of pgvector's type and of its HNSW
 _MAX_INDEXED_K = 250  # more neighbours are searched exactly
-_M = 16  # neighbours of a node of the graph
+# Neighbours of a node of the graph, and nodes kept while it is built. With the 64 of
+# pgvector, parts of clustered galleries were out of reach of any walk.
+_M, _EF_CONSTRUCTION = 16, 200
+_MANY = 1000  # items that may be worth a new index
+_QUICKER = 0.5  # adding so many times what is there takes longer than a new index
 _MAX_MEMORY = 2**31  # bytes for building the graph
 
 _INDEX = """
 CREATE INDEX {index} ON {items} USING hnsw (embedding {schema}.vector_l2_ops)
-WITH (m = {m})"""
+WITH (m = {m}, ef_construction = {ef})"""
 
-_IS_OWNER = """
-SELECT pg_has_role(relowner, 'USAGE') FROM pg_class
+_CAN_BUILD = """
+SELECT pg_has_role(relowner, 'USAGE') AND has_schema_privilege('sksiamese', 'CREATE')
+FROM pg_class
 WHERE oid = ('sksiamese.items_' || %s)::regclass"""
 
 _MEMORY = """
@@ -129,6 +134,29 @@ def is_index_due(row, index, n_items):
     return wanted and not row.is_indexed and row.dim <= _MAX_INDEXED_DIM
 
 
+def is_index_in_the_way(connection, row, n):
+    """Tell whether to drop the index before items are added, and to build it anew.
+
+    Parameters
+    ----------
+    connection : psycopg.Connection
+        Connection.
+
+    row : Row
+        Of the gallery.
+
+    n : int
+        Items to add.
+
+    Returns
+    -------
+    bool
+        Whether that is quicker, and the role may.
+    """
+    many = n >= max(_MANY, _QUICKER * row.n_items)
+    return row.is_indexed and many and _can_build(connection, row)
+
+
 def build_index(connection, extension, row, n_items):
     """Build the index, or warn if the role may not.
 
@@ -148,8 +176,8 @@ def build_index(connection, extension, row, n_items):
     """
     import psycopg
 
-    query = compose(_INDEX, row.number, extension, m=_M)
-    if not connection.execute(_IS_OWNER, [row.number]).fetchone()[0]:
+    query = compose(_INDEX, row.number, extension, m=_M, ef=_EF_CONSTRUCTION)
+    if not _can_build(connection, row):
         statement = " ".join(query.as_string(connection).split())
         warnings.warn(
             "This gallery is searched item by item, which takes long, as only the owner"
@@ -168,3 +196,8 @@ def build_index(connection, extension, row, n_items):
         # Of the memory that workers share: containers often have 64 MB of it.
         connection.execute("SET LOCAL max_parallel_maintenance_workers = 0")
         connection.execute(query)
+
+
+def _can_build(connection, row):
+    """Whether the role may drop and build the index."""
+    return connection.execute(_CAN_BUILD, [row.number]).fetchone()[0]

@@ -3,6 +3,7 @@
 import numpy as np
 
 from sksiamese.search._header import too_few_error, unknown_ids_error
+from sksiamese.search._ids import id_array
 from sksiamese.search._pgvector_tables import compose
 from sksiamese.search._postgres_values import Vectors, unpack, where_sql
 
@@ -33,25 +34,6 @@ _BY_GRAPH = {"fence": "", "ties": ""}
 # The planner does not look through the fence, so that it compares with every item, and
 # measures each distance once.
 _EXACTLY = {"fence": "OFFSET 0", "ties": ", position"}
-
-
-def id_array(ids, id_kind):
-    """Make an array of ids.
-
-    Parameters
-    ----------
-    ids : sequence
-        Ids.
-
-    id_kind : {"int", "str"}
-        Their type.
-
-    Returns
-    -------
-    int64 or str ndarray of shape (n,)
-        The same.
-    """
-    return np.array(ids, dtype=np.int64 if id_kind == "int" else str)
 
 
 def known_ids(connection, row, ids):
@@ -195,14 +177,15 @@ def fetch_all(connection, row, value, params=()):
     values : list
         Values.
     """
-    embeddings = np.empty((row.n_items, row.dim), dtype=np.float32)
+    dim = row.dim if row.n_items else 0  # what is next may have another
+    embeddings = np.empty((row.n_items, dim), dtype=np.float32)
     ids, values = [], []
     for part in stream(connection, row, f"id, embedding, {value}", params):
         part_ids, vectors, part_values = zip(*part, strict=True)
         embeddings[len(ids) : len(ids) + len(part)] = unpack(vectors, row.dim)
         ids += part_ids
         values += part_values
-    return id_array(ids, row.id_kind), embeddings, values
+    return id_array(ids, row.id_kind if ids else "int"), embeddings, values
 
 
 def nearest(connection, extension, row, queries, k, conditions, *, values, graph):

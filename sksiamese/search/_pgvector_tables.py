@@ -11,20 +11,27 @@ _FORMAT = 1  # of the tables; a higher one is of a newer version
 _SETUP_LOCK = 0x736B7369616D  # number of the lock on making the schema
 
 # A client that the network has cut off would keep all others waiting for hours.
-_WRITE = """
-BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;
+_GUARDS = """
 SET LOCAL tcp_keepalives_idle = 30;
 SET LOCAL tcp_keepalives_interval = 10;
 SET LOCAL tcp_keepalives_count = 3;
 SET LOCAL idle_in_transaction_session_timeout = '5min'"""
+# Limits that suit the queries of web pages are too short for COPY and for an index.
+_WRITE = f"""
+BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;{_GUARDS};
+SET LOCAL statement_timeout = 0;
+SELECT set_config('transaction_timeout', '0', true)
+WHERE current_setting('server_version_num')::integer >= 170000"""
 # The lock comes before the moment that is seen is chosen: seen from before a rebuild
 # that has ended since, the table would be empty.
-_READ = """
-BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
-LOCK TABLE {items} IN ACCESS SHARE MODE"""
+_READ = f"""
+BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;{_GUARDS};
+LOCK TABLE {{items}} IN ACCESS SHARE MODE"""
+
+# IF NOT EXISTS would ask for CREATE on the database where an administrator has made it.
+_LACKS_SCHEMA = "SELECT to_regnamespace('sksiamese') IS NULL"
 
 _SETUP = """
-CREATE SCHEMA IF NOT EXISTS sksiamese;
 CREATE TABLE IF NOT EXISTS sksiamese.galleries (
     number integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     name text COLLATE "C" NOT NULL UNIQUE,
@@ -40,7 +47,7 @@ CREATE TABLE IF NOT EXISTS sksiamese.galleries (
 CREATE TABLE IF NOT EXISTS sksiamese.writes (
     gallery integer NOT NULL,
     token uuid NOT NULL,
-    written timestamptz NOT NULL DEFAULT now(),
+    written timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (gallery, token)
 )"""
 
@@ -69,14 +76,28 @@ CREATE TABLE {items} (
     metadata jsonb NOT NULL
 )"""
 
-# Tokens are needed only while somebody may not know whether a COMMIT took place.
-_TOKEN = """
+# Without items it may begin again, as another one; others keep their rights on it.
+_RESHAPE = """
+ALTER TABLE {items} ALTER id TYPE {id_type} USING NULL,
+    ALTER embedding TYPE {schema}.vector({dim}) USING NULL"""
+_RESTART = """
+UPDATE sksiamese.galleries SET dim = %s, metric = %s, fingerprint = %s, id_kind = %s
+WHERE number = %s"""
+
+_IS_DONE = """
+SELECT 1 FROM sksiamese.writes WHERE gallery = %(gallery)s AND token = %(token)s"""
+# Tokens are needed only while somebody may not know whether a COMMIT took place; the
+# hour begins with it, however long the change took.
+_DONE = """
 WITH old AS (
     DELETE FROM sksiamese.writes
     WHERE gallery = %(gallery)s AND written < now() - interval '1 hour'
 )
-INSERT INTO sksiamese.writes (gallery, token) VALUES (%(gallery)s, %(token)s)
-ON CONFLICT DO NOTHING RETURNING token"""
+INSERT INTO sksiamese.writes (gallery, token, written)
+VALUES (%(gallery)s, %(token)s, clock_timestamp())"""
+
+# Bytewise, so that no locale decides which ids are equal.
+_ID_TYPES = {"int": "bigint", "str": 'text COLLATE "C"'}
 
 
 class Extension(NamedTuple):
@@ -139,7 +160,9 @@ class Row(NamedTuple):
 
     @property
     def header(self):
-        """What every store knows of a gallery."""
+        """What every store knows of a gallery; None while it holds no item."""
+        if not self.n_items:
+            return None
         return Header(self.dim, self.metric, self.fingerprint, self.id_kind)
 
 
@@ -174,6 +197,27 @@ def compose(text, number, extension=None, **parts):
         names["schema"] = sql.Identifier(extension.schema)
         names["distance"] = sql.SQL("OPERATOR({}.<->)").format(names["schema"])
     return sql.SQL(text).format(**names)
+
+
+def drop_index(connection, row):
+    """Drop the HNSW index of a gallery, if there is one.
+
+    Parameters
+    ----------
+    connection : psycopg.Connection
+        Connection, in a transaction that has locked the gallery.
+
+    row : Row
+        Of the gallery.
+
+    Returns
+    -------
+    Row
+        Of the gallery, without index.
+    """
+    if row.is_indexed:
+        connection.execute(compose("DROP INDEX sksiamese.{index}", row.number))
+    return row._replace(is_indexed=False)
 
 
 class GalleryTables:
@@ -271,7 +315,8 @@ class GalleryTables:
             none.
 
         header : Header or None, default=None
-            With which to begin the gallery if there is none; None does not.
+            With which to begin the gallery if there is none, or none with items; None
+            does not.
 
         given_up : str, default="Nothing was changed."
             What to say if the server went away for good before the change.
@@ -291,8 +336,11 @@ class GalleryTables:
                 row = self._start(connection, header)
             # The lock has waited for an earlier attempt whose COMMIT we lost sight of.
             mark = {"gallery": row.number, "token": token}
-            if connection.execute(_TOKEN, mark).fetchone() is not None:
+            if connection.execute(_IS_DONE, mark).fetchone() is None:
+                if header is not None and not row.n_items:
+                    row = self._restart(connection, row, header)
                 results.append(work(connection, row))
+                connection.execute(_DONE, mark)
             return results[-1]
 
         return self._session.transact(attempt, _WRITE, given_up)
@@ -325,13 +373,24 @@ class GalleryTables:
         values = [self._name, _FORMAT, *header]
         found = connection.execute(_START, values).fetchone()
         if found is not None:
-            # Bytewise, so that no locale decides which ids are equal.
-            id_type = {"int": "bigint", "str": 'text COLLATE "C"'}[header.id_kind]
-            query = compose(
-                _TABLE, found[0], self.extension, id_type=id_type, dim=int(header.dim)
-            )
-            connection.execute(query)
+            self._shape(connection, _TABLE, found[0], header)
         return self._find(connection, " FOR UPDATE")
+
+    def _restart(self, connection, row, header):
+        """Begin the gallery, which holds no items, with a header."""
+        new = row._replace(**header._asdict())
+        if (row.dim, row.id_kind) != (header.dim, header.id_kind):
+            new = drop_index(connection, new)
+            self._shape(connection, _RESHAPE, row.number, header)
+        if new != row:
+            connection.execute(_RESTART, [*header, row.number])
+        return new
+
+    def _shape(self, connection, text, number, header):
+        """Give the table of items the types that a header asks for."""
+        id_type, dim = _ID_TYPES[header.id_kind], int(header.dim)
+        query = compose(text, number, self.extension, id_type=id_type, dim=dim)
+        connection.execute(query)
 
 
 def _find_extension(connection):
@@ -379,4 +438,6 @@ def _set_up(connection):
                 " postgresql-<version>-pgvector), see github.com/pgvector/pgvector."
             ) from None
     if not _is_set_up(connection):
+        if connection.execute(_LACKS_SCHEMA).fetchone()[0]:
+            connection.execute("CREATE SCHEMA sksiamese")
         connection.execute(_SETUP)
