@@ -51,7 +51,7 @@ def test_errors_name_the_row_among_all(value, unit, message):
 def test_embeddings_that_are_no_array_are_refused():
     trees = RandomTreesEmbedding(3, random_state=0).fit(Z)  # gives a sparse matrix
     with pytest.raises(ValueError, match="X must give embeddings, numbers of shape"):
-        embed_images(trees, Z, unit=False, progress=lambda n: None)
+        embed_images(trees, Z, unit=False, progress=None)
     with pytest.raises(ValueError, match="X is empty"):
         check_embeddings(np.empty((0, 3)), unit=False)
 

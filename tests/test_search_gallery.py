@@ -566,6 +566,12 @@ def test_a_progress_bar_is_shown_when_asked_for(digits, embedder, capsys):
     assert capsys.readouterr().err == ""
 
 
+def test_no_progress_bar_is_made_unless_asked_for(digits, embedder, monkeypatch):
+    # Its lock is shared with forked processes, which may be killed while they hold it.
+    monkeypatch.setitem(sys.modules, "tqdm.auto", None)
+    Gallery(embedder).add(digits[0][:10])
+
+
 @pytest.mark.parametrize(
     ("kwargs", "error", "message"),
     [

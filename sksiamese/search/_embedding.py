@@ -52,7 +52,7 @@ def embed_images(embedder, X, *, unit, progress):
     unit : bool
         Scale to unit length.
 
-    progress : callable
+    progress : callable or None
         Told how many images were embedded.
 
     Returns
@@ -77,7 +77,8 @@ check_embeddings` does.
                 " each image needs one."
             )
         parts.append(embeddings)
-        progress(stop - start)
+        if progress is not None:
+            progress(stop - start)
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 

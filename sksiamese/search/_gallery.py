@@ -1,5 +1,6 @@
 """Gallery: images kept as embeddings, and found again by their likeness (layer 4)."""
 
+import contextlib
 import os
 import weakref
 from pathlib import Path
@@ -82,7 +83,10 @@ class Gallery(LookupMethods):
         If a file is not a gallery or damaged, or was made with another metric.
 
     ConnectionError
-        If a database does not answer.
+        If a database does not answer, or is lost and does not come back.
+
+    PermissionError
+        If a role lacks a right in the database, or that is read-only.
 
     Notes
     -----
@@ -92,8 +96,21 @@ class Gallery(LookupMethods):
     new one. A program that is killed, as batch systems and containers do at their time
     limit, loses what was not saved: call :meth:`save` after each large ``add``. If
     another process has saved to the file in between, nothing is written and an error
-    says so. In a database each call is one transaction, and any number of processes may
-    change a gallery at once.
+    says so.
+
+    In a database each call is one transaction, and any number of processes may change a
+    gallery at once; searches wait for ``rebuild`` and for an ``add`` that is half as
+    large as a gallery with an index. Searches with ``where``, for more than 250
+    neighbours, and of more than 2,000 dimensions (16,000 are the limit) are exact
+    there. All lies in the schema ``sksiamese``. Its first user needs CREATE on the
+    database or on that schema, and pgvector 0.8 (an administrator runs
+    ``CREATE EXTENSION vector`` once). This role owns the tables; it alone starts
+    galleries, builds indexes and rebuilds. Others need, to search::
+
+        GRANT USAGE ON SCHEMA sksiamese TO reader;
+        GRANT SELECT ON ALL TABLES IN SCHEMA sksiamese TO reader;
+
+    and INSERT, UPDATE and DELETE on these tables to change items.
 
     Metadata are compared as JSON: dates as text, see :meth:`add`. In compressed
     galleries (``"ivfpq"``) distances, :meth:`get` and :meth:`evaluate` speak of the
@@ -196,8 +213,8 @@ class Gallery(LookupMethods):
             if known.any():
                 raise known_ids_error([ids[i] for i in np.flatnonzero(known)])
         embeddings, fingerprint = self._embed(X, show=True)
-        with self._progress(n, "store") as bar:
-            return store.add(embeddings, ids, kind, metadata, fingerprint, bar.update)
+        with self._progress(n, "store") as progress:
+            return store.add(embeddings, ids, kind, metadata, fingerprint, progress)
 
     def update(self, ids, X=None, metadata=None):
         """Replace images or metadata of items: of all of them, or none.
@@ -451,16 +468,22 @@ class Gallery(LookupMethods):
         if self.embedder is None:
             return check_embeddings(X, unit=unit)
         n = count_images(X)
-        with self._progress(n, "embed", show or n > CHUNK) as bar:
-            return embed_images(self.embedder, X, unit=unit, progress=bar.update)
+        with self._progress(n, "embed", show or n > CHUNK) as progress:
+            return embed_images(self.embedder, X, unit=unit, progress=progress)
 
     def _in_metric(self, distances):
         """Turn Euclidean distances into those of the metric."""
         return distances if self.metric == "euclidean" else distances**2 / 2
 
+    @contextlib.contextmanager
     def _progress(self, n, what, show=True):
-        """Make a progress bar, silent unless verbose."""
+        """Show a progress bar if verbose; give what is told of each step, or None."""
+        if not (show and self.verbose):
+            # No silent tqdm: its lock is shared with forked processes, and a killed one
+            # that held it would stop all others.
+            yield None
+            return
         from tqdm.auto import tqdm
 
-        silent = not (show and self.verbose)
-        return tqdm(total=n, unit=" images", desc=what, disable=silent)
+        with tqdm(total=n, unit=" images", desc=what) as bar:
+            yield bar.update
