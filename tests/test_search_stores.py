@@ -28,7 +28,7 @@ def test_stores_are_told_by_their_address(tmp_path, postgres):
     ("arguments", "message"),
     [
         (("memory", "euclidean", "tree", None, None), "index must be one of"),
-        (("memory", "euclidean", "auto", -1, None), "memory_budget must be > 0"),
+        (("memory", "euclidean", "auto", -1, None), "memory_budget must be a number"),
         (("memory", "euclidean", "auto", None, "a"), "name is for galleries"),
         (("sqlite:///x", "euclidean", "auto", None, None), "got 'sqlite://...'"),
         (("postgres://x/y", "euclidean", "auto", 5, None), "not for databases"),

@@ -190,20 +190,20 @@ class GraphVectors(ApproximateVectors):
 
     def _find(self, queries, k, needed):
         """Squared distances and numbers of the nearest k."""
+        # Not by `params`, which `search` no longer takes once anything has imported
+        # faiss.contrib.torch_utils, as pytorch-metric-learning does.
         effort = max(k, self._effort + 2 * max(0, needed - TUNED_K))
-        params = None
-        if effort != self._effort:
-            params = require_faiss().SearchParametersHNSW(efSearch=effort)
-        if len(queries) < _FEWEST_SORTED:
-            return self._index.search(queries, k, params=params)
-        places = self._places(queries)
-        order = np.argsort(places, kind="stable")
-        order = np.argsort(self._places(queries), kind="stable")
-        squares = np.empty((len(queries), k), np.float32)
-        numbers = np.empty((len(queries), k), np.int64)
-        found = self._index.search(queries[order], k, params=params)
-        squares[order], numbers[order] = found
-        return squares, numbers
+        self._index.hnsw.efSearch = effort
+        try:
+            if len(queries) < _FEWEST_SORTED:
+                return self._index.search(queries, k)
+            order = np.argsort(self._places(queries), kind="stable")
+            squares = np.empty((len(queries), k), np.float32)
+            numbers = np.empty((len(queries), k), np.int64)
+            squares[order], numbers[order] = self._index.search(queries[order], k)
+            return squares, numbers
+        finally:
+            self._index.hnsw.efSearch = self._effort
 
     @staticmethod
     def _with_slack(distances, queries):
