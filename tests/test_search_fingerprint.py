@@ -84,6 +84,7 @@ def test_fingerprint_is_computed_anew_for_a_new_network_of_the_same_kind(data):
         embedder.set_params(random_state=seed).fit(*data)
         seen.add(fingerprint())
     assert len(seen) == 5
+    assert len(fingerprint._networks) == 1  # no network of earlier fits is kept
 
 
 def test_fingerprint_ignores_what_does_not_embed(data, embedder):

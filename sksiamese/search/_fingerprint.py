@@ -76,9 +76,10 @@ class Fingerprint:
         tensors += module.backbone.buffers()
         state = [(id(t), t.data_ptr(), t._version) for t in tensors]
         state += _sums(tensors)
-        known = self._networks.get(id(module))
+        # By estimator, so that networks of earlier fits are let go.
+        known = self._networks.get(id(estimator))
         if known is None or known[0] != state:
-            known = self._networks[id(module)] = state, tensors, _digest(module)
+            known = self._networks[id(estimator)] = state, tensors, _digest(module)
         return known[2]
 
     def _learned(self, estimator):
