@@ -11,10 +11,10 @@ import pytest
 from sksiamese.search._checks import check_ids, check_lengths, check_metadata
 from sksiamese.search._where import parse_where
 
-UTC = datetime.timezone.utc
+UTC = datetime.UTC
 
 
-class Colour(str, enum.Enum):
+class Colour(str, enum.Enum):  # noqa: UP042, as users write them
     RED = "red"
 
 

@@ -6,7 +6,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from sksiamese.search._archive import ArchiveReader, ArchiveWriter
+from sksiamese._archive import ArchiveReader, ArchiveWriter
 from sksiamese.search._columns import Columns
 from sksiamese.search._where import parse_where
 
@@ -86,9 +86,9 @@ def test_columns_after_random_changes_fit_a_list(tmp_path):
             items = items + new
         check(columns, items)
         if step % 10 == 5:
-            with ArchiveWriter(tmp_path / "x") as archive:
+            with ArchiveWriter(tmp_path / "x", "gallery") as archive:
                 columns.save(archive)
-            with ArchiveReader(tmp_path / "x") as archive:
+            with ArchiveReader(tmp_path / "x", "gallery") as archive:
                 columns = Columns.load(archive)
             check(columns, items)
 
@@ -153,7 +153,7 @@ def test_columns_forget_what_was_removed(tmp_path):
     kept = columns.keep(np.array([True, False]))
     replaced = columns.replace(np.array([1]), [{"name": "Brown"}])
     for changed, names in ((kept, ["Miller"]), (replaced, ["Miller", "Brown"])):
-        with ArchiveWriter(tmp_path / "x") as archive:
+        with ArchiveWriter(tmp_path / "x", "gallery") as archive:
             changed.save(archive)
         content = (tmp_path / "x").read_bytes()
         for name in ("Miller", "Smith", "Jones", "Brown", "secret"):

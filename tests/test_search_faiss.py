@@ -11,7 +11,7 @@ from contextlib import suppress
 import numpy as np
 import pytest
 
-from sksiamese.search._archive import ArchiveReader, ArchiveWriter
+from sksiamese._archive import ArchiveReader, ArchiveWriter
 from sksiamese.search._faiss import draw, read_index, require_faiss, write_index
 from sksiamese.search._faiss_compressed import CompressedVectors
 from sksiamese.search._faiss_graph import GraphVectors
@@ -46,9 +46,9 @@ def test_missing_faiss_is_named_with_its_extra(monkeypatch):
 def test_an_index_goes_through_a_file_if_it_is_the_one_expected(vectors, tmp_path):
     index = faiss.IndexFlatL2(8)
     index.add(vectors)
-    with ArchiveWriter(tmp_path / "x") as archive:
+    with ArchiveWriter(tmp_path / "x", "gallery") as archive:
         write_index(index, archive, 0)
-    with ArchiveReader(tmp_path / "x") as archive:
+    with ArchiveReader(tmp_path / "x", "gallery") as archive:
         again = read_index(archive, faiss.IndexFlatL2, 8, 1600)
         np.testing.assert_array_equal(again.reconstruct_n(0, 1600), vectors)
         for kind, dim, n in (
@@ -109,9 +109,9 @@ def test_change_that_fails_leaves_all_as_it_was(
     held.add(vectors[1300:1400])
     queries = held.vectors(np.arange(799, 899))
     assert np.mean(held.search(queries, 1)[1][:, 0] == np.arange(799, 899)) > 0.9
-    with ArchiveWriter(tmp_path / "x") as archive:
+    with ArchiveWriter(tmp_path / "x", "gallery") as archive:
         held.save_index(archive)
-    with ArchiveReader(tmp_path / "x") as archive:
+    with ArchiveReader(tmp_path / "x", "gallery") as archive:
         if made is GraphVectors:
             again = made.load_index(archive, held.vectors())
         else:
@@ -181,7 +181,7 @@ def test_an_index_that_does_not_fit_its_rows_is_not_saved(vectors, tmp_path):
     held._index.add(vectors[:3])
     with (
         pytest.raises(RuntimeError, match="not saved"),
-        ArchiveWriter(tmp_path / "x") as archive,
+        ArchiveWriter(tmp_path / "x", "gallery") as archive,
     ):
         held.save_index(archive)
     assert not (tmp_path / "x").exists()

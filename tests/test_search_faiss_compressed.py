@@ -5,8 +5,8 @@ import warnings
 import numpy as np
 import pytest
 
+from sksiamese._archive import ArchiveReader, ArchiveWriter
 from sksiamese.search import _faiss_compressed
-from sksiamese.search._archive import ArchiveReader, ArchiveWriter
 from sksiamese.search._exact import search_exactly
 from sksiamese.search._faiss_compressed import CompressedVectors
 
@@ -45,9 +45,9 @@ def test_search_ranks_by_what_the_codes_stand_for(held):
 def test_codes_take_a_byte_for_two_numbers_and_last(held, tmp_path):
     vectors, compressed = held
     assert compressed._index.code_size == (vectors.shape[1] + 1) // 2
-    with ArchiveWriter(tmp_path / "x") as archive:
+    with ArchiveWriter(tmp_path / "x", "gallery") as archive:
         compressed.save_index(archive)
-    with ArchiveReader(tmp_path / "x") as archive:
+    with ArchiveReader(tmp_path / "x", "gallery") as archive:
         again = CompressedVectors.load_index(archive, vectors.shape[1], 3000)
     np.testing.assert_array_equal(again.vectors(), compressed.vectors())
     for a, b in zip(
@@ -75,9 +75,9 @@ def test_classes_that_come_later_are_warned_of_once(step, tmp_path):
         for start in range(0, len(later), step):
             compressed.add(later[start : start + step])
     assert len(caught) == 1
-    with ArchiveWriter(tmp_path / "x") as archive:
+    with ArchiveWriter(tmp_path / "x", "gallery") as archive:
         compressed.save_index(archive)
-    with ArchiveReader(tmp_path / "x") as archive:
+    with ArchiveReader(tmp_path / "x", "gallery") as archive:
         again = CompressedVectors.load_index(archive, 16, len(compressed))
     assert "coded badly" in again.description
 
@@ -87,9 +87,9 @@ def test_vectors_judged_so_far_are_kept_in_a_file(tmp_path):
     compressed = CompressedVectors.build(16, [classes(300, range(10), rng)])
     compressed._unjudged = np.empty(0)
     compressed.add(classes(60, [30], rng))
-    with ArchiveWriter(tmp_path / "x") as archive:
+    with ArchiveWriter(tmp_path / "x", "gallery") as archive:
         compressed.save_index(archive)
-    with ArchiveReader(tmp_path / "x") as archive:
+    with ArchiveReader(tmp_path / "x", "gallery") as archive:
         again = CompressedVectors.load_index(archive, 16, len(compressed))
     with pytest.warns(UserWarning, match="unlike those"):
         again.add(classes(60, [30], rng))

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from sksiamese._archive import ArchiveReader, ArchiveWriter
 from sksiamese.search import _faiss, _faiss_graph
-from sksiamese.search._archive import ArchiveReader, ArchiveWriter
 from sksiamese.search._exact import search_exactly
 from sksiamese.search._faiss_graph import GraphVectors
 
@@ -59,9 +59,9 @@ def test_graph_of_vectors_without_structure_is_searched_exactly(monkeypatch, tmp
     index = GraphVectors.build(vectors.shape[1], [vectors])
     assert index.exact and "misses" in index.description
     assert recall(index, vectors, vectors[:50] * 2) == 1
-    with ArchiveWriter(tmp_path / "x") as archive:
+    with ArchiveWriter(tmp_path / "x", "gallery") as archive:
         index.save_index(archive)
-    with ArchiveReader(tmp_path / "x") as archive:
+    with ArchiveReader(tmp_path / "x", "gallery") as archive:
         assert GraphVectors.load_index(archive, vectors).exact
 
 
@@ -94,9 +94,9 @@ def test_effort_that_a_new_class_needs_outlasts_growth_and_files(tmp_path):
     del graph._take_effort, graph._found
     graph.add(cluster(1600, 0, 0.01, rng))
     assert graph._n_tuned == len(graph) and graph._effort >= 48
-    with ArchiveWriter(tmp_path / "x") as archive:
+    with ArchiveWriter(tmp_path / "x", "gallery") as archive:
         graph.save_index(archive)
-    with ArchiveReader(tmp_path / "x") as archive:
+    with ArchiveReader(tmp_path / "x", "gallery") as archive:
         again = GraphVectors.load_index(archive, graph.vectors())
     again.keep(np.arange(len(again)) >= 1000)
     assert again._floor == 48 and again._effort >= 48

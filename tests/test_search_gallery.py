@@ -509,10 +509,14 @@ def test_an_embedder_that_was_trained_further_is_another_one(digits):
         gallery.search(X[:1], 1)
 
 
+def flattened(images):
+    return images.reshape(len(images), -1)
+
+
 def test_pipelines_and_classifiers_fill_galleries(digits):
     X, y, X_new, y_new = digits
     flat = make_pipeline(
-        FunctionTransformer(np.reshape, kw_args={"shape": (-1, 64)}),
+        FunctionTransformer(flattened),
         StandardScaler(),
         PCA(20, random_state=0),
     ).fit(X, y)

@@ -5,8 +5,8 @@ import tracemalloc
 import numpy as np
 import pytest
 
+from sksiamese._archive import ArchiveReader, ArchiveWriter
 from sksiamese.search import _ids
-from sksiamese.search._archive import ArchiveReader, ArchiveWriter
 from sksiamese.search._ids import IdTable, id_array
 
 TEXTS = ["a", "b" * 1000, "Grüße", "日本語", "a b ", " a", "😀", "'; DROP TABLE x; --"]
@@ -58,9 +58,9 @@ def test_id_table_after_random_changes_fits_a_list(kind, looked_up, tmp_path):
         if looked_up or step == 29:
             check(table, ids, pool[:5])
         assert table.next_id == largest + 1
-    with ArchiveWriter(tmp_path / "x") as archive:
+    with ArchiveWriter(tmp_path / "x", "gallery") as archive:
         table.save(archive)
-    with ArchiveReader(tmp_path / "x") as archive:
+    with ArchiveReader(tmp_path / "x", "gallery") as archive:
         loaded = IdTable.load(archive)
     check(loaded, ids, pool[:5])
     assert (loaded.kind, loaded.next_id) == (table.kind, table.next_id)
@@ -69,9 +69,9 @@ def test_id_table_after_random_changes_fits_a_list(kind, looked_up, tmp_path):
 def test_id_table_of_any_text_gives_it_back(tmp_path):
     table = IdTable("str").append(TEXTS)
     check(table, TEXTS, ["b" * 999, "Gruße", "a b", "a\n"])
-    with ArchiveWriter(tmp_path / "x") as archive:
+    with ArchiveWriter(tmp_path / "x", "gallery") as archive:
         table.save(archive)
-    with ArchiveReader(tmp_path / "x") as archive:
+    with ArchiveReader(tmp_path / "x", "gallery") as archive:
         check(IdTable.load(archive), TEXTS, ["A"])
 
 

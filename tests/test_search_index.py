@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
+from sksiamese._archive import ArchiveReader, ArchiveWriter
 from sksiamese.search import _faiss, _index
-from sksiamese.search._archive import ArchiveReader, ArchiveWriter
 from sksiamese.search._exact import search_exactly
 from sksiamese.search._index import VectorIndex
 
@@ -68,9 +68,9 @@ def least(index):
 
 
 def through_file(index, path, kind):
-    with ArchiveWriter(path) as archive:
+    with ArchiveWriter(path, "gallery") as archive:
         index.save(archive)
-    with ArchiveReader(path) as archive:
+    with ArchiveReader(path, "gallery") as archive:
         return VectorIndex.load(archive, index.dim, kind)
 
 
@@ -219,24 +219,24 @@ def test_approximate_index_without_faiss_names_the_extra(kind, without_faiss):
 def test_load_graph_without_faiss_searches_exactly(vectors, tmp_path, without_faiss):
     index = make("hnsw", vectors[:1000])
     index.keep(np.arange(1000) % 10 > 0)
-    with ArchiveWriter(tmp_path / "x") as archive:
+    with ArchiveWriter(tmp_path / "x", "gallery") as archive:
         index.save(archive)
     with np.load(tmp_path / "x") as file:
         np.testing.assert_array_equal(file["embeddings"], index.vectors())
     expected = index.vectors()
     without_faiss()
-    with ArchiveReader(tmp_path / "x") as archive:
+    with ArchiveReader(tmp_path / "x", "gallery") as archive:
         loaded = VectorIndex.load(archive, 15)
     assert loaded.description == "exact search (NumPy)"
     np.testing.assert_array_equal(loaded.vectors(), expected)
 
 
 def test_load_lists_without_faiss_names_the_extra(vectors, tmp_path, without_faiss):
-    with ArchiveWriter(tmp_path / "x") as archive:
+    with ArchiveWriter(tmp_path / "x", "gallery") as archive:
         make("ivfpq", vectors[:700]).save(archive)
     without_faiss()
     with (
-        ArchiveReader(tmp_path / "x") as archive,
+        ArchiveReader(tmp_path / "x", "gallery") as archive,
         pytest.raises(ImportError, match=r"sksiamese\[search\]"),
     ):
         VectorIndex.load(archive, 15)
@@ -278,10 +278,10 @@ class Members(dict):
 
 
 def members(index, tmp_path):
-    with ArchiveWriter(tmp_path / "x") as archive:
+    with ArchiveWriter(tmp_path / "x", "gallery") as archive:
         index.save(archive)
     found = Members()
-    with ArchiveReader(tmp_path / "x") as archive:
+    with ArchiveReader(tmp_path / "x", "gallery") as archive:
         for name in archive._members:
             if name.endswith(".npy"):
                 found[name[:-4]] = archive.array(name[:-4])
@@ -370,10 +370,10 @@ def test_load_errors_of_codes_that_are_none_raises(vectors, tmp_path, errors):
 
 
 def test_load_a_graph_beyond_the_budget_compresses(vectors, tmp_path):
-    with ArchiveWriter(tmp_path / "x") as archive:
+    with ArchiveWriter(tmp_path / "x", "gallery") as archive:
         make("auto", vectors[:1000]).save(archive)
     for budget, kind in ((10_000_000, "hnsw"), (100_000, "ivfpq")):
-        with ArchiveReader(tmp_path / "x") as archive:
+        with ArchiveReader(tmp_path / "x", "gallery") as archive:
             assert VectorIndex.load(archive, 15, "auto", budget).kind == kind
 
 

@@ -7,7 +7,7 @@ import os
 import numpy as np
 import pytest
 
-from sksiamese.search._archive import ArchiveReader, ArchiveWriter
+from sksiamese._archive import ArchiveReader, ArchiveWriter
 from sksiamese.search._header import Header
 from sksiamese.search._items import ItemFile, Items
 from sksiamese.search._memory_store import MemoryStore
@@ -27,13 +27,13 @@ def build(kind="int", n=3):
 
 def parts(path):
     """All members of a file, as bytes."""
-    with ArchiveReader(path) as archive:
+    with ArchiveReader(path, "gallery") as archive:
         return {name: archive.stream(name).read() for name in archive._members}
 
 
 def write(path, members):
     """Write members with the right checksums."""
-    with ArchiveWriter(path) as archive:
+    with ArchiveWriter(path, "gallery") as archive:
         for name, data in members.items():
             with archive.stream(name) as stream:
                 stream.write(data)

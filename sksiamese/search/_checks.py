@@ -327,7 +327,7 @@ def _date(name, value):
         return value.isoformat()
     if isinstance(value, datetime.datetime) and value.utcoffset() is not None:
         try:
-            value = value.astimezone(datetime.timezone.utc)
+            value = value.astimezone(datetime.UTC)
         except OverflowError:
             raise ValueError(f"{name} is out of range in UTC: {value}.") from None
         return _shortest(name, value.isoformat().removesuffix("+00:00")) + "+00:00"

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import weakref
+from numbers import Integral
 from pathlib import Path
 
 import numpy as np
@@ -161,6 +162,8 @@ class Gallery(LookupMethods):
             check_is_fitted(embedder)
         if metric not in ("euclidean", "cosine"):
             raise ValueError(f"metric must be 'euclidean' or 'cosine', got {metric!r}.")
+        if not isinstance(verbose, Integral) or verbose < 0:
+            raise ValueError(f"verbose must be a whole number >= 0, got {verbose!r}.")
         self.embedder, self.metric, self.verbose = embedder, metric, verbose
         self._fingerprint = Fingerprint(embedder)
         self._store, self._place = open_store(store, metric, index, memory_budget, name)

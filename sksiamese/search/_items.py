@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sksiamese.search._archive import ArchiveReader, ArchiveWriter, locked
+from sksiamese._archive import ArchiveReader, ArchiveWriter, locked
 from sksiamese.search._columns import Columns
 from sksiamese.search._exact import largest_norm
 from sksiamese.search._header import Header, check_header
@@ -187,7 +187,7 @@ class ItemFile:
         """
         if not os.path.exists(self.path):
             return Items.none(index, memory_budget)
-        with ArchiveReader(self.path) as archive:
+        with ArchiveReader(self.path, "gallery") as archive:
             self._generations = {archive.text("generation")}
             try:
                 return Items.load(archive, metric, index, memory_budget)
@@ -230,7 +230,7 @@ class ItemFile:
             self._check_generation()
             # Known before it is written: Ctrl+C may come right after.
             self._generations = {*self._generations, generation}
-            with ArchiveWriter(self.path) as archive:
+            with ArchiveWriter(self.path, "gallery") as archive:
                 archive.text("generation", generation)
                 items.save(archive)
         self._generations = {generation}
@@ -238,7 +238,7 @@ class ItemFile:
     def _check_generation(self):
         """Check that the file is the one that was read."""
         try:
-            with ArchiveReader(self.path) as archive:
+            with ArchiveReader(self.path, "gallery") as archive:
                 found = archive.text("generation")
         except FileNotFoundError:
             return

@@ -1,7 +1,8 @@
-"""One file of arrays, streams and texts, written in one step (level 0.1).
+"""One file of arrays, streams and texts, written in one step (layer 0).
 
-The file is an uncompressed ``.npz``, so that NumPy reads its arrays without this
-package. Its last member lists place, length and SHA-256 of all others.
+Galleries, models and checkpoints are such files. Each is an uncompressed ``.npz``, so
+that NumPy reads its arrays without this package. Its last member lists place, length
+and SHA-256 of all others.
 """
 
 import errno
@@ -23,8 +24,9 @@ try:
 except ImportError:  # Windows
     fcntl = None
 
-_MAGIC = "sksiamese-gallery"  # name of the first member, so at a fixed place
-_VERSION = 1
+# Newest version of each kind. The name of the first member, so at a fixed place, is the
+# kind's.
+VERSIONS = {"gallery": 1, "model": 1, "checkpoint": 1}
 _CONTENTS = "contents"
 _CHUNK = 2**20  # bytes; stays in the cache from one pass to the next
 
@@ -41,25 +43,31 @@ class ArchiveWriter:
     path : path-like
         File to write. A symbolic link stays, and its target is written.
 
+    kind : {"gallery", "model", "checkpoint"}
+        What the file is, and what a reader must ask for.
+
     Examples
     --------
     >>> import os, tempfile
     >>> import numpy as np
-    >>> from sksiamese.search._archive import ArchiveReader, ArchiveWriter
+    >>> from sksiamese._archive import ArchiveReader, ArchiveWriter
     >>> path = os.path.join(tempfile.mkdtemp(), "x.gallery")
-    >>> with ArchiveWriter(path) as archive:
+    >>> with ArchiveWriter(path, "gallery") as archive:
     ...     archive.array("rows", np.arange(3))
     ...     archive.text("note", "kept")
-    >>> with ArchiveReader(path) as archive:
+    >>> with ArchiveReader(path, "gallery") as archive:
     ...     archive.array("rows"), archive.text("note"), "other" in archive
     (array([0, 1, 2]), 'kept', False)
     """
 
-    def __init__(self, path):
+    def __init__(self, path, kind):
         self._path = Path(os.path.realpath(path))
-        self._members = {}
+        self._head = f"{_magic(kind)} {VERSIONS[kind]}\n"
+        self._kind, self._members = kind, {}
 
     def __enter__(self):
+        if self._path.exists() and not (self._path.is_file() or self._path.is_dir()):
+            raise OSError(errno.EINVAL, "Not a regular file", str(self._path))
         self._temporary = _temporary(self._path, secrets.token_hex(8))
         self._file = open(self._temporary, "xb")
         self._zip = zipfile.ZipFile(self._file, "w", zipfile.ZIP_STORED)
@@ -67,7 +75,7 @@ class ArchiveWriter:
             with suppress(FileNotFoundError):
                 # Before there is anything to read: what was private stays so.
                 os.chmod(self._temporary, os.stat(self._path).st_mode & 0o777)
-            self._zip.writestr(zipfile.ZipInfo(_MAGIC), b"")
+            self._zip.writestr(zipfile.ZipInfo(_magic(self._kind)), b"")
         except BaseException:
             self._discard()
             raise
@@ -136,7 +144,7 @@ class ArchiveWriter:
     def _finish(self):
         """Write the contents, and put the file in its place once it is on the disk."""
         contents = json.dumps(self._members)
-        head = f"{_MAGIC} {_VERSION}\n{_sha256(contents.encode())}\n"
+        head = f"{self._head}{_sha256(contents.encode())}\n"
         self._zip.writestr(zipfile.ZipInfo(_CONTENTS), head + contents)
         self._zip.close()
         self._file.flush()
@@ -162,6 +170,9 @@ class ArchiveReader:
     path : path-like
         File to read. It stays open, so that a writer who replaces it does not matter.
 
+    kind : {"gallery", "model", "checkpoint"}
+        What it has to be.
+
     Raises
     ------
     FileNotFoundError
@@ -171,8 +182,8 @@ class ArchiveReader:
         If it is no such file, truncated, damaged or of a newer version.
     """
 
-    def __init__(self, path):
-        self._path = os.fspath(path)
+    def __init__(self, path, kind):
+        self._path, self._kind = os.fspath(path), kind
         self._file = open(path, "rb")
         try:
             self._members = self._read_contents()
@@ -216,7 +227,8 @@ class ArchiveReader:
             raise self.broken(f"{name!r} is no array ({error})") from error
         n_bytes = self._file.tell() - start + math.prod(shape) * dtype.itemsize
         # Before memory is taken for it.
-        if dtype.hasobject or min(shape, default=0) < 0 or n_bytes != size:
+        unfilled = dtype.itemsize == 0 and math.prod(shape) > 0
+        if dtype.hasobject or unfilled or min(shape, default=0) < 0 or n_bytes != size:
             raise self.broken(f"{name!r} is no array of the length that it says")
         self._file.seek(start)
         return np.lib.format.read_array(self._file, allow_pickle=False)
@@ -280,19 +292,23 @@ class ArchiveReader:
             To be raised.
         """
         return ValueError(
-            f"{self._path} is not a whole gallery: {why}. Restore it from a copy."
+            f"{self._path} is not a whole {self._kind}: {why}. Restore it from a copy."
         )
 
     def _read_contents(self):
         """Place, length and checksum of each member."""
-        head = self._file.read(30 + len(_MAGIC))
-        if head[:4] != b"PK\3\4" or head[30:] != _MAGIC.encode():
+        kind = self._kind
+        magic = _magic(kind).encode()
+        head = self._file.read(30 + len(magic))
+        if head[:4] != b"PK\3\4" or head[30:] != magic:
             raise ValueError(
-                f"{self._path} is not a gallery: it does not begin like one. Check the"
-                " path, or choose another file for a new gallery."
+                f"{self._path} is not a {kind} of sksiamese: it does not begin like"
+                f" one. Check the path, or choose another file for a new {kind}."
             )
         try:
             with zipfile.ZipFile(self._file) as archive:
+                if archive.getinfo(_CONTENTS).compress_type != zipfile.ZIP_STORED:
+                    raise ValueError("it is packed")  # to how much, it need not say
                 version, digest, contents = archive.read(_CONTENTS).split(b"\n", 2)
             version = int(version.split()[1])
         except Exception as error:  # broken bytes raise errors of any type
@@ -300,10 +316,10 @@ class ArchiveReader:
                 f"{self._path} is truncated or damaged: its list of contents can not be"
                 f" read ({error}). Restore it from a copy."
             ) from error
-        if version > _VERSION:
+        if version > VERSIONS[kind]:
             raise ValueError(
                 f"{self._path} was written by a newer version of sksiamese (format"
-                f" {version}, this one knows {_VERSION}): update sksiamese."
+                f" {version}, this one knows {VERSIONS[kind]}): update sksiamese."
             )
         if _sha256(contents) != digest.decode("latin-1"):
             raise self._changed("its list of contents")
@@ -440,6 +456,11 @@ def _lock(path):
             return None
         # It was removed by the one who held it, and another file may have its name.
         file.close()
+
+
+def _magic(kind):
+    """Name of the first member, by which a file is known."""
+    return f"sksiamese-{kind}"
 
 
 def _temporary(path, token):

@@ -11,8 +11,8 @@ import zipfile
 import numpy as np
 import pytest
 
-from sksiamese.search import _archive
-from sksiamese.search._archive import ArchiveReader, ArchiveWriter, locked
+from sksiamese import _archive
+from sksiamese._archive import ArchiveReader, ArchiveWriter, locked
 
 ARRAYS = {
     "vectors": np.random.default_rng(0).standard_normal((300, 8)).astype(np.float32),
@@ -24,7 +24,7 @@ ARRAYS = {
 
 
 def write(path, arrays=ARRAYS, text="Grüße, 日本"):
-    with ArchiveWriter(path) as archive:
+    with ArchiveWriter(path, "gallery") as archive:
         for name, values in arrays.items():
             archive.array(name, values)
         archive.text("note", text)
@@ -35,7 +35,7 @@ def write(path, arrays=ARRAYS, text="Grüße, 日本"):
 
 def read(path):
     """All that a reader hands out, as bytes and shapes."""
-    with ArchiveReader(path) as archive:
+    with ArchiveReader(path, "gallery") as archive:
         arrays = {name: archive.array(name) for name in ARRAYS if name in archive}
         parts = {n: (a.dtype.str, a.shape, a.tobytes()) for n, a in arrays.items()}
         parts["note"] = archive.text("note")
@@ -59,7 +59,7 @@ def path(tmp_path):
 
 
 def test_archive_gives_back_what_was_written(path):
-    with ArchiveReader(path) as archive:
+    with ArchiveReader(path, "gallery") as archive:
         for name, values in ARRAYS.items():
             found = archive.array(name)
             assert found.dtype == values.dtype
@@ -84,7 +84,7 @@ def test_archive_is_read_by_numpy(path):
 
 
 def test_archive_streams_read_side_by_side(path):
-    with ArchiveReader(path) as archive:
+    with ArchiveReader(path, "gallery") as archive:
         first, second = archive.stream("graph"), archive.stream("note")
         pieces = [first.read(3), second.read(3), first.read(3), second.read()]
     assert pieces[0] + pieces[2] == b"\1\2\2\3\3\3"
@@ -96,7 +96,7 @@ def test_archive_of_large_view_is_written_without_a_copy(tmp_path):
 
     values = np.zeros((2_000_000, 8), np.float32)  # 64 MB
     tracemalloc.start()
-    with ArchiveWriter(tmp_path / "x") as archive:
+    with ArchiveWriter(tmp_path / "x", "gallery") as archive:
         archive.array("all", values)
         archive.array("half", values[::2])
     peak = tracemalloc.get_traced_memory()[1]
@@ -107,7 +107,7 @@ def test_archive_of_large_view_is_written_without_a_copy(tmp_path):
 def test_archive_refuses_python_objects(tmp_path):
     with (
         pytest.raises(ValueError, match="Object arrays"),
-        ArchiveWriter(tmp_path / "x") as archive,
+        ArchiveWriter(tmp_path / "x", "gallery") as archive,
     ):
         archive.array("objects", np.array([{}]))
     assert os.listdir(tmp_path) == []
@@ -116,12 +116,12 @@ def test_archive_refuses_python_objects(tmp_path):
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, MemoryError])
 def test_archive_after_error_keeps_old_file(path, error):
     before = path.read_bytes()
-    with pytest.raises(error), ArchiveWriter(path) as archive:
+    with pytest.raises(error), ArchiveWriter(path, "gallery") as archive:
         archive.array("vectors", np.zeros(9))
         raise error
     with (
         pytest.raises(error),
-        ArchiveWriter(path) as archive,
+        ArchiveWriter(path, "gallery") as archive,
         archive.stream("graph") as stream,
     ):
         stream.write(b"half")
@@ -145,12 +145,12 @@ def test_archive_after_error_at_the_end_keeps_old_file(path, monkeypatch, step):
 FULL_DISK = """
 import resource, signal, sys
 import numpy as np
-from sksiamese.search._archive import ArchiveWriter
+from sksiamese._archive import ArchiveWriter
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 for limit in (100, 20_000, 1_000_000, 4_000_100):
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
     try:
-        with ArchiveWriter(sys.argv[1]) as archive:
+        with ArchiveWriter(sys.argv[1], "gallery") as archive:
             archive.array("vectors", np.ones(500_000))
             archive.text("note", "new")
     except OSError as error:
@@ -185,7 +185,7 @@ def test_archive_keeps_permissions_and_links(path):
 
 
 def test_reader_keeps_the_file_that_it_opened(path):
-    with ArchiveReader(path) as archive:
+    with ArchiveReader(path, "gallery") as archive:
         write(path, {}, text="new")
         assert archive.text("note") == "Grüße, 日本"
         np.testing.assert_array_equal(archive.array("vectors"), ARRAYS["vectors"])
@@ -204,7 +204,7 @@ def test_reader_of_truncated_file_raises(path):
 
 
 def test_reader_of_file_cut_while_it_is_open_raises(path):
-    with ArchiveReader(path) as archive:
+    with ArchiveReader(path, "gallery") as archive:
         os.truncate(path, 500)
         with pytest.raises(ValueError, match="checksum"):
             archive.array("vectors")
@@ -247,7 +247,7 @@ def test_reader_of_changed_array_names_it(path):
     data = path.read_bytes()
     place = data.index(ARRAYS["vectors"].tobytes()[:100])
     path.write_bytes(data[:place] + b"\0\0" + data[place + 2 :])
-    with ArchiveReader(path) as archive:
+    with ArchiveReader(path, "gallery") as archive:
         assert archive.text("note") == "Grüße, 日本"
         with pytest.raises(ValueError, match=r"checksum of 'vectors\.npy' is wrong"):
             archive.array("vectors")
@@ -259,23 +259,23 @@ def test_reader_of_changed_array_names_it(path):
 def test_reader_of_other_file_says_so(tmp_path, content):
     (tmp_path / "x").write_bytes(content)
     with pytest.raises(ValueError, match="is not a gallery"):
-        ArchiveReader(tmp_path / "x")
+        ArchiveReader(tmp_path / "x", "gallery")
 
 
 def test_reader_of_other_archive_says_so(tmp_path):
     np.savez(tmp_path / "x.npz", vectors=np.zeros((3, 4)))
     with pytest.raises(ValueError, match="is not a gallery"):
-        ArchiveReader(tmp_path / "x.npz")
+        ArchiveReader(tmp_path / "x.npz", "gallery")
     with pytest.raises(FileNotFoundError):
-        ArchiveReader(tmp_path / "y")
+        ArchiveReader(tmp_path / "y", "gallery")
 
 
 def test_reader_of_newer_version_says_so(path, monkeypatch):
-    monkeypatch.setattr(_archive, "_VERSION", 2)
+    monkeypatch.setitem(_archive.VERSIONS, "gallery", 2)
     write(path)
     monkeypatch.undo()
     with pytest.raises(ValueError, match="newer version of sksiamese"):
-        ArchiveReader(path)
+        ArchiveReader(path, "gallery")
 
 
 def test_lock_lets_one_in_at_a_time_and_leaves_nothing(path):
@@ -377,10 +377,10 @@ def test_archive_that_can_not_be_begun_leaves_nothing(path, monkeypatch):
     ],
 )
 def test_reader_of_forged_contents_says_so(tmp_path, members):
-    with ArchiveWriter(tmp_path / "x") as archive:
+    with ArchiveWriter(tmp_path / "x", "gallery") as archive:
         archive._members = members
     with pytest.raises(ValueError, match="is not a whole gallery: its list of content"):
-        ArchiveReader(tmp_path / "x")
+        ArchiveReader(tmp_path / "x", "gallery")
 
 
 @pytest.mark.parametrize(
@@ -389,13 +389,13 @@ def test_reader_of_forged_contents_says_so(tmp_path, members):
 def test_reader_of_forged_array_says_so_before_it_takes_memory(tmp_path, header):
     head = f"{{'descr': '<f8', 'fortran_order': False, 'shape': {header}, }}"
     with (
-        ArchiveWriter(tmp_path / "x") as archive,
+        ArchiveWriter(tmp_path / "x", "gallery") as archive,
         archive.stream("values.npy") as stream,
     ):
         stream.write(b"\x93NUMPY\1\0" + (117 + 1).to_bytes(2, "little"))
         stream.write(head.ljust(117).encode() + b"\n" + bytes(64))
     with (
-        ArchiveReader(tmp_path / "x") as archive,
+        ArchiveReader(tmp_path / "x", "gallery") as archive,
         pytest.raises(ValueError, match="is not a whole gallery: 'values' is no array"),
     ):
         archive.array("values")
