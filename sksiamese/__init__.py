@@ -4,7 +4,8 @@ from importlib.metadata import version
 
 from sksiamese._classifier import SiameseClassifier
 from sksiamese._embedder import SiameseEmbedder
+from sksiamese._persistence import load, save
 from sksiamese._verifier import SiameseVerifier
 
-__all__ = ["SiameseClassifier", "SiameseEmbedder", "SiameseVerifier"]
+__all__ = ["SiameseClassifier", "SiameseEmbedder", "SiameseVerifier", "load", "save"]
 __version__ = version("sksiamese")

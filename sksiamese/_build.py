@@ -16,6 +16,7 @@ from sksiamese.augment import (
 from sksiamese.backbones import (
     make_backbone,
     pretrained_statistics,
+    resolve_backbone,
     uses_pretrained_weights,
 )
 from sksiamese.losses import make_loss
@@ -54,11 +55,9 @@ def make_module(params, image_shape, X, rows):
     backbone, weights = params["backbone"], params["weights"]
     pretrained = uses_pretrained_weights(backbone, weights)
     to_rgb = pretrained and is_image and image_shape[2:] in ((), (1,))
+    shape = input_shape(image_shape, image_size=image_size, to_rgb=to_rgb)
     network, embedding_dim = make_backbone(
-        backbone,
-        input_shape(image_shape, image_size=image_size, to_rgb=to_rgb),
-        embedding_dim=params["embedding_dim"],
-        weights=weights,
+        backbone, shape, embedding_dim=params["embedding_dim"], weights=weights
     )
     if pretrained:
         statistics = _scale_statistics(X, *pretrained_statistics(backbone, weights))
@@ -72,6 +71,13 @@ def make_module(params, image_shape, X, rows):
         normalize=params["normalize"],
         trainable=params["trainable"],
     )
+    module.origin = {
+        "backbone": resolve_backbone(backbone, shape),
+        "input_shape": tuple(int(n) for n in shape),
+        "embedding_dim": embedding_dim,
+        "pretrained": pretrained,
+        "trainable": params["trainable"],
+    }
     criterion = make_loss(
         params["loss"],
         embedding_dim=embedding_dim,

@@ -75,11 +75,7 @@ def torchvision_backbone(name, input_shape, embedding_dim, weights):
         The network.
     """
     n_channels, *sides = input_shape
-    extra = {}
-    if name in ("googlenet", "inception_v3"):
-        # Auxiliary classifiers have no meaning for an embedding; 1000-class weight
-        # initialisation by rejection sampling takes half a minute.
-        extra = {"aux_logits": False, "init_weights": False}
+    extra = _without_auxiliary(name)
     if weights is None:
         if name.startswith("vit"):
             # A side that patches do not divide is refused by the first forward pass.
@@ -92,30 +88,87 @@ def torchvision_backbone(name, input_shape, embedding_dim, weights):
             f" {n_channels} channels: use weights=None or a subset of the channels."
         )
     else:
-        entry = find_weights(name, weights)
-        model = _pretrained_model(name, entry, extra)
-        if entry is None:
-            load_state_file(model, weights, name)
+        model = _pretrained_model(name, weights, extra)
     _adapt_stem(model, n_channels, min(sides), keep_kernel=weights is not None)
     _replace_classifier(model, embedding_dim)
     return model
 
 
-def _pretrained_model(name, entry, extra):
-    """Build a model with downloaded weights, or with none to be loaded from a file."""
-    if entry is not None:
-        extra = {}  # torchvision drops the auxiliary classifiers itself
-    elif "aux_logits" in extra:
-        extra = {**extra, "transform_input": True}  # as published weights expect
+def torchvision_structure(name, input_shape, embedding_dim):
+    """Build a backbone as for pretrained weights, but without any.
+
+    Parameters
+    ----------
+    name : str
+        Name of a model.
+
+    input_shape : tuple of int
+        Channels, height and width.
+
+    embedding_dim : int
+        Length of the embedding.
+
+    Returns
+    -------
+    Module
+        The network, with weights at random.
+    """
+    extra = _without_auxiliary(name)
+    if extra:
+        extra["transform_input"] = True
+    if name.startswith("vit"):  # takes images of the one size only
+        extra["image_size"] = input_shape[1]
+    model = torchvision_models().get_model(name, weights=None, **extra)
+    _adapt_stem(model, input_shape[0], min(input_shape[1:]), keep_kernel=True)
+    _replace_classifier(model, embedding_dim)
+    return model
+
+
+def _without_auxiliary(name):
+    """Arguments of the models that have auxiliary classifiers.
+
+    These have no meaning for an embedding, and 1000-class weight initialisation by
+    rejection sampling takes half a minute.
+    """
+    if name in ("googlenet", "inception_v3"):
+        return {"aux_logits": False, "init_weights": False}
+    return {}
+
+
+def _pretrained_model(name, weights, extra):
+    """Build a model and load its weights, published ones or those of a file."""
+    entry = find_weights(name, weights)
+    if entry is None:
+        state = _read_state_dict(weights)
+    else:
+        state = _published_state(name, entry)
+        if name.startswith("vit"):
+            extra["image_size"] = entry.meta["min_size"][0]
+    if "aux_logits" in extra:
+        extra["transform_input"] = True  # as published weights expect
+    # torchvision itself would unpickle whatever is in the file of published weights.
+    model = torchvision_models().get_model(name, weights=None, **extra)
+    _load_state(model, state, weights, name)
+    return model
+
+
+def _published_state(name, entry):
+    """Read published weights, downloaded first where they are not yet."""
+    folder = os.path.join(torch.hub.get_dir(), "checkpoints")
+    file = os.path.basename(entry.url)
     try:
-        return torchvision_models().get_model(name, weights=entry, **extra)
+        return _current_names(entry.get_state_dict(check_hash=True, weights_only=True))
     except OSError as error:
-        folder = os.path.join(torch.hub.get_dir(), "checkpoints")
-        file = os.path.basename(entry.url)
         raise ValueError(
             f"weights={entry.name!r} of {name!r} could not be downloaded ({error})."
             f" Fetch {entry.url} on a machine with network access and put {file} into"
             f" {folder}, or pass the path of a state dict as weights."
+        ) from error
+    except Exception as error:  # torch.load has a dozen ways to dislike a file
+        raise ValueError(
+            f"weights={entry.name!r} of {name!r} could not be read"
+            f" ({type(error).__name__}): {file} is not what {entry.url} should give."
+            f" Remove it from {folder} if it is there."
         ) from error
 
 
@@ -194,7 +247,12 @@ def load_state_file(module, weights, backbone):
             f"weights={str(weights)!r} is not a file, and backbone={backbone!r} has no"
             " named weights: pass None or the path of a state dict."
         )
-    state, own = _read_state_dict(weights), module.state_dict()
+    _load_state(module, _read_state_dict(weights), weights, backbone)
+
+
+def _load_state(module, state, weights, backbone):
+    """Load a state dict; a last layer of another width is left out."""
+    own = module.state_dict()
     # A classifier of other classes is left out, but not one of other features.
     last = list(own)[-1].rpartition(".")[0] if own else ""
     head = {key for key in own if key.rpartition(".")[0] == last}
@@ -219,7 +277,7 @@ def load_state_file(module, weights, backbone):
 
 
 def _read_state_dict(path):
-    """Read a state dict, with the names that torchvision's modules have now."""
+    """Read a state dict from a file."""
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
         if not isinstance(state, dict):
@@ -229,6 +287,11 @@ def _read_state_dict(path):
             f"weights={str(path)!r} is not the file of a state dict, as torch.save("
             f"module.state_dict(), path) writes it: {type(error).__name__}"
         ) from error
+    return _current_names(state)
+
+
+def _current_names(state):
+    """Rename the entries of published files as torchvision's modules have them now."""
     # DenseNet's published files name layers in a way that modules no longer allow;
     # auxiliary classifiers have no place in an embedding.
     old = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)")

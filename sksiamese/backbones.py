@@ -281,9 +281,8 @@ def make_backbone(backbone, input_shape, *, embedding_dim=None, weights=None):
         too small or the output has the wrong shape. The message says what to do.
     """
     if isinstance(backbone, str):
-        if backbone == "auto":
-            backbone = "conv" if len(input_shape) == 3 else "mlp"
-        module = _named_backbone(backbone, input_shape, embedding_dim, weights)
+        name = resolve_backbone(backbone, input_shape)
+        module = named_backbone(name, input_shape, embedding_dim, weights)
     else:
         module = _custom_backbone(backbone, input_shape, embedding_dim)
         if weights is not None:
@@ -297,6 +296,27 @@ def make_backbone(backbone, input_shape, *, embedding_dim=None, weights=None):
             " change the module's last layer."
         )
     return module, n_outputs
+
+
+def resolve_backbone(backbone, input_shape):
+    """Find the name of a backbone.
+
+    Parameters
+    ----------
+    backbone : str, Module, class or callable
+        The estimator's parameter.
+
+    input_shape : tuple of int
+        ``(n_channels, height, width)`` or ``(n_features,)``.
+
+    Returns
+    -------
+    str or None
+        Name of :func:`list_backbones`; None for a backbone of the caller's own.
+    """
+    if backbone == "auto":
+        return "conv" if len(input_shape) == 3 else "mlp"
+    return backbone if isinstance(backbone, str) else None
 
 
 def uses_pretrained_weights(backbone, weights):
@@ -345,8 +365,33 @@ def pretrained_statistics(backbone, weights):
     return transforms.mean, transforms.std
 
 
-def _named_backbone(name, input_shape, embedding_dim, weights):
-    """Build a backbone by name."""
+def named_backbone(name, input_shape, embedding_dim, weights=None):
+    """Build a backbone by name.
+
+    Parameters
+    ----------
+    name : str
+        Name of :func:`list_backbones`.
+
+    input_shape : tuple of int
+        ``(n_channels, height, width)`` or ``(n_features,)``.
+
+    embedding_dim : int or None
+        Length of the embedding; None takes the backbone's own.
+
+    weights : str, path-like or None, default=None
+        Weights to start from.
+
+    Returns
+    -------
+    Module
+        The backbone.
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown, or the weights do not fit or are not there.
+    """
     is_image = len(input_shape) == 3
     if name in _NAMED:
         if not (is_image or name in _TAKES_VECTORS):
