@@ -19,15 +19,18 @@ from torch import nn
 
 from sksiamese._batches import ResidentData
 from sksiamese._build import make_module
+from sksiamese._checkpoint import open_checkpoint, refuse_checkpoint
 from sksiamese._class_balance import balance_classes, refuse_counts
 from sksiamese._device import isolated_random_state, resolve_device
 from sksiamese._diagnosis import (
     N_JUDGED,
     N_SCORED,
+    NotFiniteError,
     check_finite,
     choose_scored,
     warn_of_failure,
 )
+from sksiamese._faults import Snapshot
 from sksiamese._memory import RowReader, kept_memory
 from sksiamese._net import make_net
 from sksiamese._pair_methods import PairMethods
@@ -71,6 +74,7 @@ class BaseSiamese(
         "image_shape": [None, tuple, list],
         "image_size": [None, Interval(Integral, 1, None, closed="left"), tuple, list],
         "cache_dir": [None, str, os.PathLike],
+        "checkpoint_dir": [None, str, os.PathLike],
         "n_jobs": [None, Integral],
         "augment": [None, StrOptions({"auto", *AUGMENTATIONS}), callable],
         "augment_minority": [Interval(Real, 1, None, closed="left")],
@@ -114,6 +118,7 @@ class BaseSiamese(
         image_shape=None,
         image_size=None,
         cache_dir=None,
+        checkpoint_dir=None,
         n_jobs=None,
         augment="auto",
         augment_minority=1.0,
@@ -147,6 +152,7 @@ class BaseSiamese(
         self.image_shape = image_shape
         self.image_size = image_size
         self.cache_dir = cache_dir
+        self.checkpoint_dir = checkpoint_dir
         self.n_jobs = n_jobs
         self.augment = augment
         self.augment_minority = augment_minority
@@ -207,16 +213,25 @@ class BaseSiamese(
         warm = self.warm_start and hasattr(self, "net_")
         y, labels = check_labels(self, y)
         groups = check_groups(groups, y)
-        with self._unchanged_by_failure():
+        with (
+            self._unchanged_by_failure(),
+            open_checkpoint(self.checkpoint_dir, self.callbacks) as checkpoint,
+        ):
             X = self._check_images(X, y, reset=not warm)
             if not warm:
                 self._known_labels = labels
             codes = self._encode(y)
-            seed = self._draw_seed()
+            seed = self._draw_seed(checkpoint)
             train, held_out = self._split(X, codes, groups, seed, warm)
             self._check_head(len(train), labels, len(held_out))
-            self._train(X, codes, train, held_out, seed, warm)
+            if checkpoint is not None:
+                names = BaseSiamese._get_param_names()  # those that train the network
+                params = {name: getattr(self, name) for name in names}
+                data = X, codes, train, held_out, self._known_labels
+                checkpoint.claim(params, seed, data, self.net_ if warm else None)
+            self._train(X, codes, train, held_out, seed, warm, checkpoint)
             self._fit_head(X, y, train, held_out, groups, seed)
+        self._raise_fault()
         return self
 
     @fit_context(prefer_skip_nested_validation=True)
@@ -240,7 +255,8 @@ class BaseSiamese(
         object
             The estimator.
         """
-        self._train_on_chunk(X, y)
+        with self._unchanged_by_failure():
+            self._train_on_chunk(X, y)
         return self
 
     def _train_on_chunk(self, X, y):
@@ -248,24 +264,24 @@ class BaseSiamese(
         first = not hasattr(self, "net_")
         y, labels = check_labels(self, y)
         refuse_counts(self.get_params(deep=False))
+        refuse_checkpoint(self.checkpoint_dir)
         if first:  # later the head knows more than this chunk
             self._check_head(len(y))
-        with self._unchanged_by_failure():
-            X = self._check_images(X, y, reset=first)
-            if first:
-                self._known_labels = labels[:0]
-            data = ResidentData(X, self._encode(y), device=resolve_device(self.device))
-            seed = self._draw_seed() + (0 if first else len(self.net_.history))
-            with isolated_random_state(seed, data.device), kept_memory(data.device):
-                if first or not self._streaming:
-                    self._start_stream(X, data, seed)
-                else:
-                    parts = self.net_.module_, self.net_.criterion_
-                    self.net_.pair_budget = self._balance(*parts, data)["pair_budget"]
-                self.net_.batch_seed = seed
-                self.net_.partial_fit(data)
-            self._record_training()
-            self._warn_if_interrupted()
+        X = self._check_images(X, y, reset=first)
+        if first:
+            self._known_labels = labels[:0]
+        data = ResidentData(X, self._encode(y), device=resolve_device(self.device))
+        seed = self._draw_seed() + (0 if first else len(self.net_.history))
+        with isolated_random_state(seed, data.device), kept_memory(data.device):
+            if first or not self._streaming:
+                self._start_stream(X, data, seed)
+            else:
+                parts = self.net_.module_, self.net_.criterion_
+                self.net_.pair_budget = self._balance(*parts, data)["pair_budget"]
+            self.net_.batch_seed = seed
+            self.net_.partial_fit(data)
+        self._record_training()
+        self._warn_if_interrupted()
         return X
 
     def transform(self, X):
@@ -297,12 +313,17 @@ class BaseSiamese(
     @contextlib.contextmanager
     def _unchanged_by_failure(self):
         """Leave the attributes as they were when a call fails."""
-        before = vars(self).copy()
+        before, net = vars(self).copy(), None
+        if getattr(self, "_streaming", False):  # the only network trained in place
+            net = self.net_
+            learned = Snapshot(net, len(net.history), optimizer=True)
         try:
             yield
         except BaseException:
             vars(self).clear()
             vars(self).update(before)
+            if net is not None:
+                learned.restore(net)
             raise
 
     def _encode(self, y):
@@ -316,8 +337,10 @@ class BaseSiamese(
         order = np.argsort(self._known_labels)
         return order[np.searchsorted(self._known_labels, y, sorter=order)]
 
-    def _draw_seed(self):
+    def _draw_seed(self, checkpoint=None):
         """Seed of one fit; drawn without touching a global generator."""
+        if self.random_state is None and checkpoint and checkpoint.seed is not None:
+            return checkpoint.seed
         if isinstance(self.random_state, np.random.RandomState):
             return int(self.random_state.randint(2**31))
         return int(np.random.default_rng(self.random_state).integers(2**31))
@@ -338,7 +361,7 @@ class BaseSiamese(
         _, fraction, seed = self._split_of
         return hold_out(codes, fraction, groups=groups, random_state=seed)
 
-    def _train(self, X, codes, train, held_out, seed, warm):
+    def _train(self, X, codes, train, held_out, seed, warm, checkpoint):
         """Build the network, or go on with it, and train it."""
         device = resolve_device(self.device)
         data = ResidentData(X, codes, rows=train, device=device)
@@ -367,6 +390,7 @@ class BaseSiamese(
                 validation=validation,
                 seed=seed,
                 params=self._balance(module, criterion, data),
+                checkpoint=checkpoint,
             )
             self.net_.partial_fit(data)
         self._streaming = False
@@ -375,9 +399,8 @@ class BaseSiamese(
             sample = train[:: max(1, len(train) // N_SCORED)]
             seen = self.net_.embed(reader.take(sample))
             scores = self.history_["validation_score"]
-            warn_of_failure(
-                seen, scores if len(scored) >= N_JUDGED else [], stacklevel=5
-            )
+            scores = scores if len(scored) >= N_JUDGED else []
+            warn_of_failure(seen, scores, fault=self.net_.fault_, stacklevel=5)
 
     def _warn_if_interrupted(self):
         """Say so when Ctrl-C ended the training."""
@@ -389,6 +412,16 @@ class BaseSiamese(
                 stacklevel=5,
             )
         return self.net_.interrupted_
+
+    def _raise_fault(self):
+        """Say what ended the training, now that the estimator can be used."""
+        if self.net_.fault_ is not None:
+            scores = self.history_["validation_score"]
+            epoch = np.argmax(scores) + 1 if self.early_stopping else self.n_iter_
+            raise NotFiniteError(
+                f"{self.net_.fault_} The estimator keeps the weights of epoch {epoch}"
+                " and can be used."
+            )
 
     def _start_stream(self, X, data, seed):
         """Make ``net_`` ready for single passes of which nobody knows how many come."""

@@ -5,12 +5,13 @@ import copy
 import torch
 from skorch.callbacks import Callback, EarlyStopping, LRScheduler
 
+from sksiamese._checkpoint import check_keys, load_weights
 from sksiamese._diagnosis import check_finite
 from sksiamese.metrics import pair_roc_auc
 
 
-def make_callbacks(params, epochs, n_steps, validation):
-    """Build the callbacks of a training, the caller's own last.
+def make_callbacks(params, epochs, n_steps, validation, checkpoint=None):
+    """Build the callbacks of a training, the caller's own behind those of the library.
 
     Parameters
     ----------
@@ -25,6 +26,9 @@ def make_callbacks(params, epochs, n_steps, validation):
 
     validation : tuple of (ndarray, ndarray) or None
         Held-out images and their labels, scored after each epoch.
+
+    checkpoint : Checkpoint or None, default=None
+        Where the training is kept.
 
     Returns
     -------
@@ -54,12 +58,28 @@ def make_callbacks(params, epochs, n_steps, validation):
         else:
             policy = torch.optim.lr_scheduler.CosineAnnealingLR
             kwargs = {"T_max": n_steps}
-        schedule = LRScheduler(policy, step_every="batch", event_name=None, **kwargs)
+        schedule = _Schedule(policy, step_every="batch", event_name=None, **kwargs)
         callbacks.append(("siamese_lr_schedule", schedule))
     if params["verbose"]:
         callbacks.append(("siamese_progress", _Progress(epochs)))
+    _check_callbacks(params["callbacks"] or [])
     # skorch changes the callbacks it is given, and these are the caller's.
-    return callbacks + copy.deepcopy(params["callbacks"] or [])
+    callbacks += copy.deepcopy(params["callbacks"] or [])
+    if checkpoint is not None:  # last: it keeps what the others have done
+        callbacks.append(("siamese_checkpoint", _KeepTraining(checkpoint)))
+    return callbacks
+
+
+def _check_callbacks(callbacks):
+    """Refuse what is no callback."""
+    for given in callbacks:
+        callback = given[1] if isinstance(given, tuple) and len(given) == 2 else given
+        kind = callback if isinstance(callback, type) else type(callback)
+        if not issubclass(kind, Callback):
+            raise ValueError(
+                f"callbacks has {given!r}: each must be a skorch.callbacks.Callback, or"
+                " a pair of a name and such a one."
+            )
 
 
 def close_progress(net):
@@ -103,6 +123,10 @@ class _BestWeights(EarlyStopping):
     same epoch. It restores nothing when Ctrl-C ends the training, which this does.
     """
 
+    def on_train_begin(self, net, **kwargs):
+        super().on_train_begin(net, **kwargs)
+        self.best_criterion_ = None
+
     def on_epoch_end(self, net, **kwargs):
         try:
             super().on_epoch_end(net, **kwargs)
@@ -112,9 +136,49 @@ class _BestWeights(EarlyStopping):
 
     def on_train_end(self, net, **kwargs):
         if self.best_model_weights_ is not None:
-            net.module_.load_state_dict(self.best_model_weights_)
-            net.criterion_.load_state_dict(self.best_criterion_)
+            load_weights(net.module_, self.best_model_weights_)
+            load_weights(net.criterion_, self.best_criterion_)
         self.best_model_weights_ = self.best_criterion_ = None
+
+    def state_dict(self):
+        names = ("misses_", "dynamic_threshold_", "best_epoch_")
+        names += ("best_model_weights_", "best_criterion_")
+        return {name: getattr(self, name) for name in names}
+
+    def load_state_dict(self, state):
+        check_keys(state, self.state_dict())
+        vars(self).update(state)
+
+
+class _Schedule(LRScheduler):
+    """skorch's schedule of the learning rate, which can be gone on with."""
+
+    def state_dict(self):
+        return {"policy": self.lr_scheduler_.state_dict(), "batch": self.batch_idx_}
+
+    def load_state_dict(self, state):
+        check_keys(state["policy"], self.lr_scheduler_.state_dict())
+        self.lr_scheduler_.load_state_dict(state["policy"])
+        self.batch_idx_ = state["batch"]
+
+
+class _KeepTraining(Callback):
+    """Go on from a checkpoint, and write it after each epoch."""
+
+    def __init__(self, checkpoint):
+        self.checkpoint = checkpoint
+
+    def on_train_begin(self, net, **kwargs):
+        # All other callbacks have set themselves up for a new training before.
+        self.checkpoint.restore(net)
+
+    def on_epoch_end(self, net, **kwargs):
+        self.checkpoint.write(net)
+
+    def on_train_end(self, net, **kwargs):
+        if net.stopped_by_callback_:  # before this one was called
+            self.checkpoint.write(net, finished=True)
+        net.n_resumed_, self.checkpoint = 0, None  # no part of the model
 
 
 class _Progress(Callback):
@@ -129,7 +193,12 @@ class _Progress(Callback):
             from tqdm.auto import tqdm
 
             n_batches = len(net.get_iterator(dataset_train, training=True))
-            self.bar_ = tqdm(total=self.epochs * n_batches, unit="batch", desc="fit")
+            self.bar_ = tqdm(
+                total=self.epochs * n_batches,
+                initial=net.n_resumed_ * n_batches,
+                unit="batch",
+                desc="fit",
+            )
 
     def on_batch_end(self, net, training=False, **kwargs):
         if training:

@@ -20,6 +20,10 @@ _ADVICE = (
 )
 
 
+class NotFiniteError(ValueError):
+    """A loss, a gradient, a weight or an embedding is NaN or infinite."""
+
+
 def choose_scored(codes, held_out, seed):
     """Choose held-out rows whose pairs are scored after each epoch.
 
@@ -68,18 +72,18 @@ def check_finite(embeddings):
 
     Raises
     ------
-    ValueError
+    NotFiniteError
         If any is NaN or infinite.
     """
     if not np.isfinite(embeddings).all():
-        raise ValueError(
+        raise NotFiniteError(
             "The embeddings became NaN or infinite: check X for values of very"
             " different size, in fit or now, or lower lr and fit again."
         )
     return embeddings
 
 
-def warn_of_failure(embeddings, scores, *, stacklevel):
+def warn_of_failure(embeddings, scores, *, fault=None, stacklevel):
     """Say so when the embeddings collapsed or tell nothing apart.
 
     Parameters
@@ -91,14 +95,22 @@ def warn_of_failure(embeddings, scores, *, stacklevel):
         Validation score of each epoch, NaN where there is none; empty if there are too
         few images to judge by.
 
+    fault : str or None, default=None
+        What ended the training, if anything did. There is no warning then, but the
+        fault is raised if what was learned before cannot be used.
+
     stacklevel : int
         Of the warning, see :func:`warnings.warn`.
 
     Raises
     ------
-    ValueError
+    NotFiniteError
         If embeddings are not finite.
     """
+    if fault is not None:
+        if not np.isfinite(embeddings).all():
+            raise NotFiniteError(fault)
+        return
     embeddings = check_finite(embeddings).astype(np.float64)
     spread = np.sqrt(embeddings.var(axis=0).sum())
     scale = np.sqrt(np.square(embeddings).sum(axis=1).mean())

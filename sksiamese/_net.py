@@ -1,7 +1,8 @@
 """The network and its training loop, on skorch (layer 2)."""
 
+import dis
 import inspect
-import traceback
+from collections import deque
 
 import numpy as np
 import torch
@@ -17,7 +18,8 @@ from sksiamese._batches import (
 )
 from sksiamese._callbacks import close_progress, make_callbacks
 from sksiamese._device import has_bfloat16
-from sksiamese.mining import pair_masks, pairwise_distances
+from sksiamese._diagnosis import NotFiniteError
+from sksiamese._faults import Epoch, Snapshot, run_in_chunks, trained_parameters
 
 
 class SiameseNet(NeuralNet):
@@ -51,6 +53,8 @@ class SiameseNet(NeuralNet):
     **kwargs : dict
         Arguments of ``NeuralNet``.
     """
+
+    n_resumed_ = 0  # epochs that a checkpoint has brought
 
     def __init__(
         self,
@@ -99,12 +103,16 @@ class SiameseNet(NeuralNet):
         SiameseNet
             The network.
         """
-        trained = [p for _, p in self.get_all_learnable_params() if p.requires_grad]
+        trained = trained_parameters(self)
         kwargs = {"lr": self.lr, **self.get_params_for("optimizer")}
         decaying = [p for p in trained if p.ndim > 1]
         exempt = [p for p in trained if p.ndim <= 1]
         groups = [{"params": decaying}, {"params": exempt, "weight_decay": 0.0}]
-        self.optimizer_ = self.optimizer([g for g in groups if g["params"]], **kwargs)
+        groups = [group for group in groups if group["params"]]
+        try:
+            self.optimizer_ = self.optimizer(groups, **kwargs)
+        except TypeError as error:
+            raise ValueError(f"net_params does not fit: {error}") from error
         return self
 
     def get_dataset(self, X, y=None):
@@ -154,6 +162,8 @@ class SiameseNet(NeuralNet):
                 self.pair_budget,
                 random_state=np.random.default_rng(self.batch_seed),
             )
+            for _ in range(self.n_resumed_):  # draws what was drawn then
+                deque(rows, maxlen=0)
         return Batches(dataset, rows)
 
     def infer(self, x, **fit_params):
@@ -221,33 +231,17 @@ class SiameseNet(NeuralNet):
 
         Raises
         ------
-        ValueError
-            If the loss is not finite.
+        NotFiniteError
+            If a loss, a gradient or a weight is NaN or infinite.
+
+        MemoryError
+            If a batch does not fit into memory; the message says which one does.
         """
         if iterator is None:
             return
-        sums = torch.zeros(5, dtype=torch.float64, device=self.device)
-        for batch in iterator:
-            self.notify("on_batch_begin", batch=batch, training=training)
-            step = step_fn(batch, labels=batch[1], **fit_params)
-            sums += _step_statistics(step["loss"], step["y_pred"], batch[1])
-            self.notify("on_batch_end", batch=batch, training=training, **step)
-        loss, positive, n_positive, negative, n_negative = sums.tolist()
-        loss /= len(iterator)
-        if not np.isfinite(loss):
-            raise ValueError(
-                f"The loss became {loss} in epoch {len(self.history)}: lower lr (now"
-                f" {self.lr}), or check X for values of very different size."
-            )
-        earlier = self.history[:-1, prefix + "_loss"] if len(self.history) > 1 else []
-        self.history.record(prefix + "_loss", loss)
-        self.history.record(prefix + "_loss_best", loss < min(earlier, default=np.inf))
-        nan = float("nan")
-        positive = positive / n_positive if n_positive else nan
-        negative = negative / n_negative if n_negative else nan
-        self.history.record("positive_distance", positive)
-        self.history.record("negative_distance", negative)
-        self.history.record(prefix + "_batch_count", len(iterator))
+        if self.max_epochs > 1 and len(self.history) > 1:  # else nothing to go back to
+            self._good = Snapshot(self, len(self.history) - 1)
+        Epoch(self, iterator).run(training, prefix, step_fn)
 
     def get_loss(self, y_pred, y_true, X=None, training=False):
         """Compute the loss of a batch.
@@ -299,15 +293,22 @@ class SiameseNet(NeuralNet):
         try:
             super().notify(method_name, **cb_kwargs)
         except KeyboardInterrupt as stop:
-            # skorch's EarlyStopping ends the training in this way: raised by its
-            # method itself, not by what that calls, where Ctrl-C would strike.
-            frames = list(traceback.walk_tb(stop.__traceback__))
-            raised_in = frames[-1][0].f_code.co_name
-            self.stopped_by_callback_ = method_name == raised_in == "on_epoch_end"
+            # skorch's EarlyStopping ends the training in this way: by a statement of
+            # its method itself, whereas Ctrl-C strikes between statements or deeper.
+            last = stop.__traceback__
+            while last.tb_next is not None:
+                last = last.tb_next
+            code = last.tb_frame.f_code
+            raised = code.co_code[last.tb_lasti] == dis.opmap["RAISE_VARARGS"]
+            ended = method_name == code.co_name == "on_epoch_end"
+            self.stopped_by_callback_ = ended and raised
             raise
 
     def fit_loop(self, X, y=None, epochs=None, **fit_params):
-        """Run the epochs and remember whether Ctrl-C ended them.
+        """Run the epochs and remember whether Ctrl-C or a fault ended them.
+
+        A fault after whole epochs ends the training with the network as it was after
+        the last of them, and ``fault_`` set to the message.
 
         Parameters
         ----------
@@ -329,12 +330,21 @@ class SiameseNet(NeuralNet):
             The network.
         """
         self.interrupted_ = self.stopped_by_callback_ = False
+        self.fault_ = self._good = None
         try:
+            epochs = (epochs or self.max_epochs) - self.n_resumed_
             return super().fit_loop(X, y, epochs, **fit_params)
         except KeyboardInterrupt:
             self.interrupted_ = not self.stopped_by_callback_
             raise  # skorch ends the training quietly
+        except NotFiniteError as fault:
+            if self._good is None:
+                raise
+            self._good.restore(self)
+            self.fault_ = str(fault)
+            return self
         finally:
+            self._good = None
             close_progress(self)
 
     def __getstate__(self):
@@ -360,18 +370,23 @@ class SiameseNet(NeuralNet):
         -------
         float32 ndarray of shape (n, embedding_dim)
             Embeddings.
+
+        Raises
+        ------
+        MemoryError
+            If not even one image fits into memory.
         """
         self._set_training(False)
         data = self.get_dataset(X)
-        embeddings, start = None, 0
-        with torch.no_grad():
-            for x, _ in self.get_iterator(data):
-                part = self._infer_evenly(x).cpu().numpy()
-                if embeddings is None:
-                    embeddings = np.empty((len(data), *part.shape[1:]), part.dtype)
-                embeddings[start : start + len(part)] = part
-                start += len(part)
-        return embeddings
+
+        @torch.no_grad()
+        def embed_rows(rows):
+            return self._infer_evenly(data.take(rows)[0]).cpu().numpy()
+
+        least = VECTORS if data.X.ndim == 2 else 1  # a shorter one would be padded
+        return run_in_chunks(
+            embed_rows, len(data), chunk_length(data), least, data.device
+        )
 
     def pair_proba(self, first, second):
         """Probability, by the loss's learned head, that pairs are of one class.
@@ -391,23 +406,17 @@ class SiameseNet(NeuralNet):
             return self.criterion_.pair_logit(*pairs).sigmoid().cpu().numpy()
 
 
-@torch.no_grad()
-def _step_statistics(loss, embeddings, labels):
-    """Loss; sum and number of positive distances; the same of negative ones."""
-    distances = pairwise_distances(embeddings.detach())
-    positives, negatives = pair_masks(labels)
-    return torch.stack(
-        [
-            loss.detach(),
-            (distances * positives).sum(),
-            positives.sum(),
-            (distances * negatives).sum(),
-            negatives.sum(),
-        ]
-    )
-
-
-def make_net(module, criterion, data, *, epochs, seed, params, validation=None):
+def make_net(
+    module,
+    criterion,
+    data,
+    *,
+    epochs,
+    seed,
+    params,
+    validation=None,
+    checkpoint=None,
+):
     """Build an initialised network from an estimator's parameters.
 
     Parameters
@@ -432,6 +441,9 @@ def make_net(module, criterion, data, *, epochs, seed, params, validation=None):
 
     validation : tuple of (ndarray, ndarray) or None, default=None
         Held-out images and their labels, scored after each epoch.
+
+    checkpoint : Checkpoint or None, default=None
+        Where the training is kept.
 
     Returns
     -------
@@ -465,7 +477,8 @@ def make_net(module, criterion, data, *, epochs, seed, params, validation=None):
         arguments.setdefault("optimizer__fused", True)
     net = SiameseNet(module, criterion, **arguments)
     n_steps = epochs * len(net.get_iterator(data, training=True))
-    net.set_params(callbacks=make_callbacks(params, epochs, n_steps, validation))
+    callbacks = make_callbacks(params, epochs, n_steps, validation, checkpoint)
+    net.set_params(callbacks=callbacks)
     return net.initialize()
 
 
@@ -473,11 +486,13 @@ def _check_net_params(given):
     """Refuse arguments of skorch's that parameters of the estimator stand for."""
     allowed = ("optimizer", "compile", "torch_load_kwargs", "use_caching")
     for name in given:
-        if name.split("__")[0] not in allowed:
+        if str(name).split("__")[0] not in allowed:
             raise ValueError(
                 f"net_params has {name!r}, but only {', '.join(allowed)} and"
                 " optimizer__... can be set there: the rest follows from the"
                 " estimator's own parameters, such as lr, max_epochs, batch_size,"
                 " callbacks, loss and backbone."
             )
+    if not callable(given.get("optimizer", torch.optim.AdamW)):
+        raise ValueError(f"net_params={given!r}: optimizer must be a class of torch's.")
     return given

@@ -90,8 +90,9 @@ def test_constraints_cover_every_parameter():
 )
 def test_images_of_any_dtype_give_nearly_the_same(digits, dtype):
     X, y, X_new, _ = digits
-    expected = fast().fit(X, y).transform(X_new)
-    Z = fast().fit(X.astype(dtype), y).transform(X_new.astype(dtype))
+    # Which negatives are semi-hard can hang on the last digit.
+    expected = fast(mining="all").fit(X, y).transform(X_new)
+    Z = fast(mining="all").fit(X.astype(dtype), y).transform(X_new.astype(dtype))
     np.testing.assert_allclose(Z, expected, atol=1e-4)
 
 
