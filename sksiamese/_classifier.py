@@ -133,6 +133,19 @@ class SiameseClassifier(ClassifierMixin, HeadMethods, BaseSiamese):
         decoded again. Fewer than 32 files are not kept. Delete the folder to free the
         space.
 
+    checkpoint_dir : path-like or None, default=None
+        Folder in which ``fit`` keeps its training, in ``training.checkpoint``, which it
+        writes anew after each epoch. The same call with the same images goes on from
+        there after a crash or Ctrl-C, and ends with the same bits as one that was never
+        stopped; after its end it trains nothing. One folder belongs to one training:
+        that of other images or parameters, or on another version of PyTorch, is
+        refused. Where ``random_state`` is None, the seed comes from the file. Callbacks
+        need ``state_dict()`` and ``load_state_dict(state)``; random numbers must come
+        from the global generators of PyTorch, NumPy or Python, and what training
+        changes in a module be a weight, a buffer or its extra state. Searches,
+        cross-validation and calibration train more than once: None there; within
+        SiameseVerifier, give that an int as ``random_state``. None keeps nothing.
+
     n_jobs : int or None, default=None
         Threads that decode files, as in scikit-learn; -1 takes all processors.
 
@@ -372,6 +385,7 @@ class SiameseClassifier(ClassifierMixin, HeadMethods, BaseSiamese):
         image_shape=None,
         image_size=None,
         cache_dir=None,
+        checkpoint_dir=None,
         n_jobs=None,
         augment="auto",
         augment_minority=1.0,
@@ -406,6 +420,7 @@ class SiameseClassifier(ClassifierMixin, HeadMethods, BaseSiamese):
             image_shape=image_shape,
             image_size=image_size,
             cache_dir=cache_dir,
+            checkpoint_dir=checkpoint_dir,
             n_jobs=n_jobs,
             augment=augment,
             augment_minority=augment_minority,
@@ -428,8 +443,7 @@ class SiameseClassifier(ClassifierMixin, HeadMethods, BaseSiamese):
             verbose=verbose,
         )
         self.classifier = classifier
-        self.n_neighbors = n_neighbors
-        self.n_prototypes = n_prototypes
+        self.n_neighbors, self.n_prototypes = n_neighbors, n_prototypes
         self.priors = priors
         self.unknown, self.unknown_label = unknown, unknown_label
         self.max_fpr = max_fpr

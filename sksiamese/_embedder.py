@@ -1,6 +1,8 @@
 """SiameseEmbedder: images to embeddings (layer 4)."""
 
 from sksiamese._base import BaseSiamese
+from sksiamese._onnx import export_embedder
+from sksiamese._validation import check_is_fitted
 
 
 class SiameseEmbedder(BaseSiamese):
@@ -86,6 +88,19 @@ class SiameseEmbedder(BaseSiamese):
         needed. None decodes them in each call, into memory. A file that was changed is
         decoded again. Fewer than 32 files are not kept. Delete the folder to free the
         space.
+
+    checkpoint_dir : path-like or None, default=None
+        Folder in which ``fit`` keeps its training, in ``training.checkpoint``, which it
+        writes anew after each epoch. The same call with the same images goes on from
+        there after a crash or Ctrl-C, and ends with the same bits as one that was never
+        stopped; after its end it trains nothing. One folder belongs to one training:
+        that of other images or parameters, or on another version of PyTorch, is
+        refused. Where ``random_state`` is None, the seed comes from the file. Callbacks
+        need ``state_dict()`` and ``load_state_dict(state)``; random numbers must come
+        from the global generators of PyTorch, NumPy or Python, and what training
+        changes in a module be a weight, a buffer or its extra state. Searches,
+        cross-validation and calibration train more than once: None there; within
+        SiameseVerifier, give that an int as ``random_state``. None keeps nothing.
 
     n_jobs : int or None, default=None
         Threads that decode files, as in scikit-learn; -1 takes all processors.
@@ -231,3 +246,50 @@ class SiameseEmbedder(BaseSiamese):
     ... ).shape
     (1297, 64)
     """
+
+    def to_onnx(self, path):
+        """Write preprocessing and network to an ONNX file, to be run without Python.
+
+        Its input ``"images"`` is what :meth:`transform` takes, as an array of shape
+        ``(n, *image_shape_)``, also where rows came flattened and pixels from files,
+        with any n and the dtype of the first images trained on, such as ``uint8``. Its
+        output ``"embeddings"``, float32 of shape ``(n, embedding_dim)``, is what
+        :meth:`transform` returns, but for rounding. Values that overflow are not
+        refused there. While this runs, trainings in other threads wait, and predictions
+        there may differ by rounding.
+
+        Parameters
+        ----------
+        path : path-like
+            File to write, in one step: an older one stays as it is if this fails.
+
+        Raises
+        ------
+        ImportError
+            If onnx or onnxscript is missing: ``pip install "sksiamese[onnx]"``; or if
+            PyTorch is older than 2.9.
+
+        ValueError
+            If the backbone does what ONNX cannot express, or has weights of 2 GiB.
+
+        Notes
+        -----
+        The model's metadata hold ``image_shape`` as JSON. The operators are those of
+        opset 18, which onnxruntime knows since version 1.14.
+
+        Examples
+        --------
+        >>> import os, tempfile
+        >>> from sklearn.datasets import load_digits
+        >>> from sksiamese import SiameseEmbedder
+        >>> X, y = load_digits().images.astype("uint8"), load_digits().target
+        >>> embedder = SiameseEmbedder(max_epochs=1, random_state=0).fit(X, y)
+        >>> path = os.path.join(tempfile.mkdtemp(), "digits.onnx")
+        >>> embedder.to_onnx(path)
+        >>> import onnxruntime
+        >>> session = onnxruntime.InferenceSession(path)
+        >>> session.run(["embeddings"], {"images": X[:5]})[0].shape
+        (5, 64)
+        """
+        check_is_fitted(self)
+        export_embedder(self, path)

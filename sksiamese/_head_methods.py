@@ -10,6 +10,7 @@ from sklearn.utils.validation import check_consistent_length
 from sksiamese._calibration import calibrate, log_odds
 from sksiamese._decision import make_head
 from sksiamese._diagnosis import check_finite
+from sksiamese._onnx import export_classifier
 from sksiamese._open_set import (
     add_label,
     calibrate_rejection,
@@ -73,15 +74,15 @@ class HeadMethods:
                 " by, and partial_fit holds none out: use fit, or set unknown to None."
             )
         self._check_unknown_label(None)
+        y = check_targets(self, y)
         known = check_classes(y, classes, getattr(self, "classes_", None))
-        if known is not None:
-            _check_priors(self.priors, known)
+        _check_priors(self.priors, known)
         with self._unchanged_by_failure():
             X = self._train_on_chunk(X, y)
             head = copy.deepcopy(getattr(self, "head_", None))
             if head is None:
                 head = self._make_head(self._draw_seed())
-            y, Z = np.ravel(y), check_finite(self.net_.embed(X))
+            Z = check_finite(self.net_.embed(X))
             self._population = copy.deepcopy((self.priors, self.class_weight))
             self._place_head(head.forget(np.unique(y)).partial_fit(Z, y), known)
             self._calibrate(self.head_, Z, y, held_out=False)
@@ -214,6 +215,51 @@ class HeadMethods:
             too.
         """
         return self._novelty(self._embed(X))
+
+    def to_onnx(self, path):
+        """Write network and prototypes to an ONNX file, to be run without Python.
+
+        Its input ``"images"`` is an array of shape ``(n, *image_shape_)``, also where
+        rows came flattened and pixels from files, with any n and the dtype of the
+        first images trained on, such as ``uint8``. Its outputs are, but for rounding,
+
+        - ``"embeddings"``, float32 of shape ``(n, embedding_dim)``: :meth:`transform`;
+        - ``"probabilities"``, float32 of shape ``(n, n_classes)``:
+          :meth:`predict_proba`;
+        - ``"labels"`` of shape ``(n,)``: :meth:`predict`, ``unknown_label_`` included,
+          as strings or int64. For classes that are neither strings (in Unicode and
+          without nulls) nor whole numbers, their index in ``classes_``;
+        - ``"unknown_score"``, float32 of shape ``(n,)``: :meth:`unknown_score`.
+
+        Values that are no numbers or overflow are not refused there: with
+        ``unknown="reject"`` such images are unknown, otherwise their probabilities are
+        NaN. While this runs, trainings in other threads wait, and predictions there may
+        differ by rounding.
+
+        Parameters
+        ----------
+        path : path-like
+            File to write, in one step: an older one stays as it is if this fails.
+
+        Raises
+        ------
+        ImportError
+            If onnx or onnxscript is missing: ``pip install "sksiamese[onnx]"``; or if
+            PyTorch is older than 2.9.
+
+        ValueError
+            If ``classifier`` is not ``"prototype"``, or the backbone does what ONNX
+            cannot express, or has weights of 2 GiB.
+
+        Notes
+        -----
+        The model's metadata hold as JSON ``image_shape``; ``classes``; ``labels``,
+        which is ``"classes"`` or ``"indices"``; and with ``unknown="reject"``
+        ``unknown_label`` and ``unknown_threshold``. The operators are those of opset
+        18, which onnxruntime knows since version 1.14.
+        """
+        check_is_fitted(self)
+        export_classifier(self, path)
 
     # --- the head --------------------------------------------------------------------
 
