@@ -1,7 +1,6 @@
 """Batches of chosen classes over one resident array (layer 1: torch and NumPy only)."""
 
 import math
-import warnings
 
 import numpy as np
 import torch
@@ -126,13 +125,24 @@ def _as_tensor(X):
         X = X.astype(np.float64)
     if not X.dtype.isnative:
         X = X.astype(X.dtype.newbyteorder("="))
-    X = np.ascontiguousarray(X)
-    if X.flags.writeable:
-        return torch.from_numpy(X)
-    with warnings.catch_warnings():
-        # The library never writes to its inputs, which is what torch warns about.
-        warnings.filterwarnings("ignore", message="The given NumPy array is not writ")
-        return torch.from_numpy(X)
+    if not X.flags.c_contiguous or min(X.strides, default=0) < 0:
+        X = X.copy(order="C")  # PyTorch knows no negative strides, even of axes of 1
+    if not X.flags.writeable:
+        X = np.asarray(_ReadOnlyMemory(X))
+    return torch.from_numpy(X)
+
+
+class _ReadOnlyMemory:
+    """Array that NumPy takes for writable, which the library never makes use of.
+
+    PyTorch warns of arrays that are not, and filters of warnings are no place for
+    threads: two that change them at once leave them changed.
+    """
+
+    def __init__(self, X):
+        self.X = X  # keeps the memory
+        address = X.__array_interface__["data"][0]
+        self.__array_interface__ = {**X.__array_interface__, "data": (address, False)}
 
 
 class ClassBalancedBatches:

@@ -1,10 +1,16 @@
 """Where and with which random numbers to compute (layer 1: torch only)."""
 
 import contextlib
+import os
 import random
+import threading
 
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
+
+# The generators are the process's own, so threads that train take turns.
+_turns = threading.RLock()
 
 
 def resolve_device(device):
@@ -65,6 +71,10 @@ def has_bfloat16(device):
 def isolated_random_state(seed, device):
     """Seed random numbers within a block and leave all generators as they were.
 
+    The generators belong to the whole process. So threads take turns: a block waits
+    until that of another thread has ended, whereas blocks of one thread may be nested.
+    A forked process waits for no thread of its parent.
+
     Parameters
     ----------
     seed : int
@@ -86,6 +96,7 @@ def isolated_random_state(seed, device):
         generators.append(torch.cuda.default_generators[index])
         devices = [index]
     with (
+        _turns,
         torch.random.fork_rng(devices),
         torch.backends.cudnn.flags(
             enabled=torch.backends.cudnn.enabled, benchmark=False, deterministic=True
@@ -109,3 +120,18 @@ def _isolated_global_generators(seed):
     finally:
         random.setstate(before[0])
         np.random.set_state(before[1])  # noqa: NPY002
+
+
+def _start_after_fork():
+    """Make a forked process able to compute, and to train."""
+    global _turns
+    _turns = threading.RLock()  # its holder may be a thread that is not here
+    # GNU OpenMP would wait forever for the threads of the parent's pool, which are not
+    # here either. PyTorch, scikit-learn and FAISS have a pool each, and PyTorch keeps
+    # a number of its own for MKL.
+    torch.set_num_threads(1)
+    threadpool_limits(1, "openmp")
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_start_after_fork)

@@ -25,7 +25,7 @@ _USUAL = {
 _MAPPED_BYTES, _ROWS = 1 << 26, 32
 
 _lock = threading.Lock()
-_n_users = 0
+_users = []  # the thread of each block
 
 
 @contextlib.contextmanager
@@ -51,23 +51,48 @@ def kept_memory(device):
     None
         Blocks may overlap, in several threads too: the last one gives back.
     """
-    global _n_users
     libc = _tunable_libc() if str(device).startswith("cpu") else None
     if libc is None:
         yield
         return
     with _lock:
-        _n_users += 1
-        if _n_users == 1:
+        _users.append(threading.get_ident())
+        if len(_users) == 1:
             _tune(libc, _KEEP)
     try:
         yield
     finally:
         with _lock:
-            _n_users -= 1
-            if _n_users == 0:
-                _tune(libc, _USUAL)
-                libc.malloc_trim(0)
+            _users.remove(threading.get_ident())
+            if not _users:
+                _give_back(libc)
+
+
+def _give_back(libc):
+    """Return freed memory to the system, now and from now on."""
+    _tune(libc, _USUAL)
+    libc.malloc_trim(0)
+
+
+def _leave_others_behind():
+    """End the blocks of threads that a forked process does not have."""
+    global _lock
+    _lock = threading.Lock()  # its holder may be one of them
+    own = [thread for thread in _users if thread == threading.get_ident()]
+    if _users and not own:
+        _give_back(_tunable_libc())
+    _users[:] = own
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave_others_behind)
+
+
+def give_back():
+    """Give what was freed back to the system, also while :func:`kept_memory` holds."""
+    libc = _tunable_libc()
+    if libc is not None:
+        libc.malloc_trim(0)
 
 
 def _tunable_libc():

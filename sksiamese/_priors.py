@@ -50,7 +50,10 @@ def check_priors(priors, classes):
             f" {classes.tolist()}: give one frequency for each, in this order, or a"
             " dict that also names classes to be enrolled."
         )
-    given = np.asarray(given, dtype=np.float64)
+    try:
+        given = np.asarray(given, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"priors={priors!r} must be numbers: {error}.") from error
     if not (given > 0).all() or not np.isclose(given.sum(), 1):
         raise ValueError(
             f"priors={priors!r} must be greater than 0 and add up to 1: leave classes"

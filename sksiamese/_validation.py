@@ -98,13 +98,21 @@ def check_images(estimator, X, *, reset):
     X = validate_data(estimator, X, allow_nd=True, reset=reset)
     if wanted is not None:
         X = X.reshape(len(X), *wanted)
-    if 0 in X.shape:
-        raise ValueError(f"X has shape {X.shape}: an image needs at least one pixel.")
+    _refuse_no_pixels(X)
     if reset:
         estimator.image_shape_ = X.shape[1:]
+        estimator._dtype = X.dtype.str
         estimator._takes_rows = wanted is not None
         estimator._reads_files = names is not None
     return X
+
+
+def _refuse_no_pixels(X):
+    """Refuse what scikit-learn takes, but no network can."""
+    if 0 in X.shape:
+        raise ValueError(f"X has shape {X.shape}: an image needs at least one pixel.")
+    if X.dtype.kind not in "biuf":
+        raise ValueError(f"X holds values of type {X.dtype}: images are of numbers.")
 
 
 def _needs_no_check(estimator, X):
@@ -334,7 +342,7 @@ def check_classes(y, classes, known):
 
     Parameters
     ----------
-    y : array-like of shape (n,) or None
+    y : ndarray of shape (n,)
         Labels of the chunk.
 
     classes : array-like of shape (n_classes,) or None
@@ -345,16 +353,14 @@ def check_classes(y, classes, known):
 
     Returns
     -------
-    ndarray of shape (n_classes,) or None
-        Sorted labels of this and all calls to come; None if ``y`` is.
+    ndarray of shape (n_classes,)
+        Sorted labels of this and all calls to come.
 
     Raises
     ------
     ValueError
         If ``classes`` differs from earlier calls or lacks a label of ``y``.
     """
-    if y is None:
-        return known
     if known is None:
         known = np.unique(y if classes is None else classes)
     elif classes is not None and not np.array_equal(np.unique(classes), known):

@@ -1,10 +1,13 @@
 """Random transformations of whole batches on the device (layer 1: torch only)."""
 
 import copy
+from numbers import Real
 
 import torch
 from torch import nn
 from torch.nn import functional as F
+
+from sksiamese._validation import Interval, validate_params
 
 # Ranges of the named augmentations. None mirrors but the one for subjects that have
 # neither up nor left: mirror images change the label of hearts, hands and letters.
@@ -33,6 +36,7 @@ AUGMENTATIONS = {
 # Where the ranges of size, contrast and shift stop growing with an image's strength:
 # sizes and contrasts stay positive, and half of the image stays in view.
 _MOST = 0.5
+_AT_LEAST_0 = Interval(Real, 0, None, closed="left")
 
 
 class RandomAffine(nn.Module):
@@ -48,20 +52,20 @@ class RandomAffine(nn.Module):
     Parameters
     ----------
     rotation : float, default=8
-        Largest rotation either way, in degrees.
+        Largest rotation either way, in degrees, >= 0.
 
     scale : float, default=0.1
-        Largest relative change of size; ``0.1`` draws from 0.9 to 1.1.
+        Largest relative change of size, in [0, 1); ``0.1`` draws from 0.9 to 1.1.
 
     shift : float, default=0.06
-        Largest shift along each axis, as a fraction of the image's side.
+        Largest shift along each axis, as a fraction of the image's side, >= 0.
 
     shear : float, default=0.1
-        Largest horizontal shear; ``0.1`` moves a row by a tenth of its height.
+        Largest horizontal shear, >= 0; ``0.1`` moves a row by a tenth of its height.
 
     brightness : float, default=0.1
         Largest change of brightness and contrast, in standard deviations of the
-        training images.
+        training images, >= 0.
 
     horizontal_flip, vertical_flip : bool, default=False
         Mirror half of the images along that axis.
@@ -74,6 +78,18 @@ class RandomAffine(nn.Module):
     torch.Size([8, 3, 32, 32])
     """
 
+    @validate_params(
+        {
+            "rotation": [_AT_LEAST_0],
+            "scale": [Interval(Real, 0, 1, closed="left")],
+            "shift": [_AT_LEAST_0],
+            "shear": [_AT_LEAST_0],
+            "brightness": [_AT_LEAST_0],
+            "horizontal_flip": ["boolean"],
+            "vertical_flip": ["boolean"],
+        },
+        prefer_skip_nested_validation=True,
+    )
     def __init__(
         self,
         rotation=8.0,

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from sksiamese._loss_parameters import check_loss_parameters
 from sksiamese.mining import (
     pair_masks,
     pair_weights,
@@ -72,10 +73,9 @@ class ContrastiveLoss(nn.Module):
     tensor(0.5625)
     """
 
+    @check_loss_parameters
     def __init__(self, margin=1.0, mining="all", gamma=0.0, class_weight=None):
         super().__init__()
-        if not gamma >= 0:  # NaN neither
-            raise ValueError(f"gamma must be 0 or more, got {gamma!r}.")
         self.margin = margin
         self.mining = mining
         self.gamma = gamma
@@ -162,10 +162,9 @@ class LogisticLoss(nn.Module):
     True
     """
 
+    @check_loss_parameters
     def __init__(self, embedding_dim, on="difference", mining="all"):
         super().__init__()
-        if on not in ("difference", "distance"):
-            raise ValueError(f"on must be 'difference' or 'distance', got {on!r}.")
         self.on = on
         self.mining = mining
         # The start puts random unit vectors, sqrt(2) apart, near log-odds of -2.
@@ -258,6 +257,7 @@ class TripletLoss(nn.Module):
     tensor(0.5000)
     """
 
+    @check_loss_parameters
     def __init__(self, margin=1.0, mining="all"):
         super().__init__()
         self.margin = margin
@@ -343,6 +343,7 @@ class MultiSimilarityLoss(nn.Module):
     tensor(0.1044)
     """
 
+    @check_loss_parameters
     def __init__(self, alpha=2.0, beta=50.0, base=0.5, mining="all"):
         super().__init__()
         self.alpha = alpha
@@ -407,6 +408,7 @@ class SupervisedContrastiveLoss(nn.Module):
     tensor(0.3133)
     """
 
+    @check_loss_parameters
     def __init__(self, temperature=0.1):
         super().__init__()
         self.temperature = temperature
