@@ -10,6 +10,7 @@ from scipy.stats import binomtest
 from sklearn import config_context
 from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.metrics import accuracy_score, roc_auc_score
+from sklearn.utils.multiclass import unique_labels
 from sklearn.utils.validation import column_or_1d
 
 from sksiamese._encoding import check_weights, encode
@@ -271,7 +272,7 @@ def _exact(metric, arrays, params, pairs, groups, confidence_level):
     if "per_probe" in inspect.signature(metric).parameters:
         hits = _judged(metric, arrays, params)[0]
     elif metric is accuracy_score and not params:
-        accuracy_score(*arrays)  # refuses labels that cannot be compared
+        unique_labels(*arrays)  # refuses labels that cannot be compared
         hits = np.equal(*map(column_or_1d, arrays))
     else:
         hits = None

@@ -51,7 +51,9 @@ def pair_masks(labels):
         ``negatives[i, j]`` is true when they are of two classes.
     """
     same = labels[:, None] == labels
-    return same.fill_diagonal_(False), labels[:, None] != labels
+    # Not fill_diagonal_, which torch.compile of 2.6 cannot do for sizes that change.
+    itself = torch.eye(len(labels), dtype=torch.bool, device=labels.device)
+    return same & ~itself, ~same
 
 
 @torch.no_grad()

@@ -2,6 +2,7 @@
 
 import math
 import tracemalloc
+import warnings
 from collections import Counter
 from itertools import pairwise
 
@@ -375,3 +376,21 @@ def test_share_batch_is_the_best_of_all_divisions(batch_size):
 
         best = min(range(1, batch_size), key=gap)
         assert abs(first - best) <= 1
+
+
+def test_axes_of_one_with_negative_strides_are_taken():
+    X = np.arange(6, dtype=np.uint8).reshape(6, 1, 1)[..., ::-1]
+    assert X.flags.c_contiguous
+    assert X.strides[-1] < 0
+    x, _ = ResidentData(X).take(slice(2, 5))
+    assert x.ravel().tolist() == [2, 3, 4]
+
+
+def test_read_only_rows_are_taken_without_a_copy_or_a_warning():
+    X = np.arange(6.0).reshape(6, 1)
+    X.flags.writeable = False
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        x, _ = ResidentData(X).take(slice(0, 6))
+    assert x.data_ptr() == X.ctypes.data
+    assert not X.flags.writeable

@@ -139,7 +139,7 @@ def test_rows_are_resampled_as_scipy_does():
         vectorized=False,
         n_resamples=2000,
         method="percentile",
-        rng=np.random.default_rng(1),
+        random_state=np.random.default_rng(1),
     ).confidence_interval
     width = expected.high - expected.low
     assert found[1:] == pytest.approx(tuple(expected), abs=0.06 * width)

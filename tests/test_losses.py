@@ -280,7 +280,7 @@ def test_logistic_hard_mining_of_far_pairs_matches_loop():
 
 
 def test_logistic_unknown_input_names_parameter():
-    with pytest.raises(ValueError, match="on must be .*'cosine'"):
+    with pytest.raises(ValueError, match="The 'on' parameter.*'cosine'"):
         LogisticLoss(2, on="cosine")
 
 
@@ -417,5 +417,5 @@ def test_make_loss_focal_contrastive_is_contrastive_with_gamma_2():
 
 
 def test_contrastive_negative_gamma_names_parameter():
-    with pytest.raises(ValueError, match="gamma must be 0 or more, got -1"):
+    with pytest.raises(ValueError, match="The 'gamma' parameter.*Got -1"):
         ContrastiveLoss(gamma=-1)
