@@ -214,11 +214,6 @@ class Checkpoint:
         finished : bool, default=False
             Whether a callback has ended the training.
 
-        Warns
-        -----
-        UserWarning
-            After the first epoch, if training has changed what is not in the file.
-
         Raises
         ------
         OSError
@@ -226,6 +221,11 @@ class Checkpoint:
 
         TypeError
             If a callback or the optimizer has a state that can not be written.
+
+        Warns
+        -----
+        UserWarning
+            After the first epoch, if training has changed what is not in the file.
         """
         self._warn_of_loss(net)
         state = {

@@ -187,7 +187,8 @@ class SiameseEmbedder(BaseSiamese):
     callbacks : list of skorch callbacks or None, default=None
         Callbacks, copied, called in training. They may monitor ``train_loss``,
         ``train_loss_best``, ``positive_distance``, ``negative_distance``,
-        ``valid_score`` and ``valid_score_best``; there is no ``valid_loss``.
+        ``valid_score`` and ``valid_score_best``; there is no ``valid_loss``. None may
+        wait for a fit in another thread: trainings take turns.
 
     net_params : dict or None, default=None
         Arguments of ``skorch.NeuralNet`` that no parameter here stands for:

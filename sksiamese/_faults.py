@@ -266,7 +266,7 @@ def _not_finite(module):
 
 
 def trained_parameters(net):
-    """Parameters of a network and its loss that training changes.
+    """List the parameters of a network and its loss that training changes.
 
     Parameters
     ----------

@@ -174,12 +174,15 @@ def _pack_object(value):
     if isinstance(value, PurePath):
         return {"path": str(value)}
     if isinstance(value, np.random.RandomState):
-        state = value.get_state(legacy=True)
-        return {"random": state} if isinstance(state, tuple) else None
+        if value.get_state(legacy=False)["bit_generator"] != "MT19937":
+            return None
+        return {"random": value.get_state(legacy=True)}
     if type(value) is RandomAffine:
         return {"augmentation": _arguments(value)}
     if getattr(losses, type(value).__name__, None) is type(value):
-        return {"loss": [type(value).__name__, _loss_arguments(value)]}
+        arguments = _loss_arguments(value)
+        learned = any(isinstance(v, torch.nn.Parameter) for v in arguments.values())
+        return None if learned else {"loss": [type(value).__name__, arguments]}
     if isinstance(value, type) and _is_optimizer(value):
         return {"optimizer": value.__name__}
     if isinstance(value, type) and issubclass(value, np.generic):

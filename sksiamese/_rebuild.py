@@ -7,7 +7,6 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from sksiamese._checkpoint import load_optimizer, load_weights
-from sksiamese._device import isolated_random_state
 from sksiamese._module import EmbeddingNet
 from sksiamese._net import SiameseNet
 from sksiamese._preprocess import Preprocess
@@ -85,7 +84,7 @@ def rebuild_module(description, *, backbone=None, augmentation=None):
         network = _rebuild_backbone(origin, state)
     else:
         shape, dim = origin["input_shape"], origin["embedding_dim"]
-        with isolated_random_state(0, "cpu"):
+        with torch.random.fork_rng([]):  # without waiting for trainings elsewhere
             network, _ = make_backbone(backbone, shape, embedding_dim=dim)
     form = {k: description[k] for k in ("image_size", "to_rgb")}
     blank = np.ones(len(state["preprocess.mean"]))

@@ -40,7 +40,7 @@ class ContrastiveLoss(nn.Module):
 
     Parameters
     ----------
-    margin : float, default=1.0
+    margin : float > 0 or Tensor, default=1.0
         Distance :math:`m` beyond which a negative pair costs nothing, in the unit of
         the embedding distance.
 
@@ -229,7 +229,7 @@ class TripletLoss(nn.Module):
 
     Parameters
     ----------
-    margin : float, default=1.0
+    margin : float > 0 or Tensor, default=1.0
         How much nearer, :math:`m`, in the unit of the embedding distance.
 
     mining : {"all", "semihard", "hard"}, default="all"
@@ -316,13 +316,13 @@ class MultiSimilarityLoss(nn.Module):
 
     Parameters
     ----------
-    alpha : float, default=2.0
+    alpha : float > 0 or Tensor, default=2.0
         Sharpness for positives.
 
-    beta : float, default=50.0
+    beta : float > 0 or Tensor, default=50.0
         Sharpness for negatives.
 
-    base : float, default=0.5
+    base : float or Tensor, default=0.5
         Cosine similarity :math:`c` that parts the two.
 
     mining : {"all", "semihard", "hard"}, default="all"
@@ -391,7 +391,7 @@ class SupervisedContrastiveLoss(nn.Module):
 
     Parameters
     ----------
-    temperature : float, default=0.1
+    temperature : float > 0 or Tensor, default=0.1
         :math:`\tau`; lower makes near negatives count more.
 
     References

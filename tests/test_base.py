@@ -37,6 +37,7 @@ CHANGES = {
 TESTED_ELSEWHERE = {
     "cache_dir": "test_file_input.test_fit_on_files_equals_fit_on_their_pixels",
     "callbacks": "test_embedder.test_callbacks_are_copied",
+    "checkpoint_dir": "test_checkpoint",
     "device": "test_device, and test_gpu where there is one",
     "early_stopping": "test_embedder.test_early_stopping_restores_the_best_epoch",
     "image_shape": "test_embedder.test_images_and_flattened_rows_...",

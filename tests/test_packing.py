@@ -26,7 +26,7 @@ from sksiamese import SiameseEmbedder
 from sksiamese._packing import Missing, is_complete, pack, unpack
 from sksiamese.augment import RandomAffine
 from sksiamese.images import ImageReader
-from sksiamese.losses import ContrastiveLoss, LogisticLoss
+from sksiamese.losses import ContrastiveLoss, LogisticLoss, SupervisedContrastiveLoss
 
 PLAIN = {"output": None, "requests": {}}
 
@@ -172,6 +172,7 @@ def own():
         make_pipeline(StandardScaler(), LogisticRegression(), memory="cache"),
         type("SGD", (torch.optim.SGD,), {}),
         np.random.RandomState(np.random.PCG64(0)),
+        SupervisedContrastiveLoss(torch.nn.Parameter(torch.tensor(0.1))),
         type("ContrastiveLoss", (ContrastiveLoss,), {})(),
         type("LogisticRegression", (LogisticRegression,), {})(),
         {1, 2},
