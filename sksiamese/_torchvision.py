@@ -273,7 +273,8 @@ def _load_state(module, state, weights, backbone):
             f" {len(missing)} entries are missing, {len(unknown)} unknown and"
             f" {len(bad)} of another shape, among them {listed}."
         )
-    module.load_state_dict(state, strict=False)
+    own.update(state)  # it has the layers' versions, which MNASNet asks for
+    module.load_state_dict(own)
 
 
 def _read_state_dict(path):

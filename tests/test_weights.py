@@ -45,7 +45,14 @@ def assert_body_is_copied(module, state):
 
 @pytest.mark.parametrize("n_classes", [1000, 7])
 @pytest.mark.parametrize(
-    "name", ["mobilenet_v3_small", "resnet18", "shufflenet_v2_x0_5", "squeezenet1_1"]
+    "name",
+    [
+        "mobilenet_v3_small",
+        "resnet18",
+        "shufflenet_v2_x0_5",
+        "squeezenet1_1",
+        "mnasnet0_5",  # which asks for the versions of its layers
+    ],
 )
 def test_file_of_torchvision_model_is_loaded_but_for_the_head(name, n_classes, path):
     plain = models.get_model(name, weights=None, num_classes=n_classes)
