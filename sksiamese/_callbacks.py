@@ -2,11 +2,12 @@
 
 import copy
 
+import numpy as np
 import torch
 from skorch.callbacks import Callback, EarlyStopping, LRScheduler
 
 from sksiamese._checkpoint import check_keys, load_weights
-from sksiamese._diagnosis import check_finite
+from sksiamese._diagnosis import NotFiniteError
 from sksiamese.metrics import pair_roc_auc
 
 
@@ -107,7 +108,15 @@ class _ValidationScore(Callback):
         self.labels = labels
 
     def on_epoch_end(self, net, **kwargs):
-        score = pair_roc_auc(check_finite(net.embed(self.X)), self.labels)
+        embeddings = net.embed(self.X)
+        if not np.isfinite(embeddings).all():
+            rate = net.optimizer_.param_groups[0]["lr"]
+            raise NotFiniteError(
+                "The embeddings of held-out images became NaN or infinite by the end of"
+                f" epoch {len(net.history)}, at a learning rate of {rate:.3g}: lower lr"
+                f" (now {net.lr:g}), or check X for values of very different size."
+            )
+        score = pair_roc_auc(embeddings, self.labels)
         earlier = net.history[:-1, "valid_score"] if len(net.history) > 1 else []
         net.history.record("valid_score", score)
         net.history.record("valid_score_best", score > max(earlier, default=-1))

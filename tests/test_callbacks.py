@@ -1,5 +1,6 @@
 """Callbacks: which there are, and that they end as they should."""
 
+import numpy as np
 import pytest
 from skorch.callbacks import EarlyStopping
 
@@ -46,3 +47,12 @@ def test_progress_bar_closes_when_training_fails(digits, capsys):
     with pytest.raises(ValueError, match="lower lr"):
         embedder.fit(X, y)
     assert capsys.readouterr().err.endswith("\n")
+
+
+def test_held_out_embeddings_that_overflow_are_told_with_epoch_and_rate():
+    """Training batches are normalised; the statistics kept for others overflow."""
+    X = np.random.default_rng(0).normal(size=(60, 16, 16)).astype(np.float32)
+    params = {"max_epochs": 3, "lr": 1e12, "lr_schedule": "constant", "random_state": 0}
+    message = r"by the end of epoch 1, at a learning rate of 1e\+12: lower lr"
+    with pytest.raises(ValueError, match=message):
+        SiameseEmbedder(**params).fit(X, np.arange(60) % 3)

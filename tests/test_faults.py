@@ -283,7 +283,7 @@ def test_held_out_images_that_overflow_end_the_training_too(digits):
 
     embedder = make(backbone=Spoil())
     with pytest.raises(
-        ValueError, match="embeddings became .*keeps the weights of epo"
+        ValueError, match="embeddings of held-out images became .*keeps the weights of epo"
     ):
         embedder.fit(X, y)
     assert embedder.n_iter_ == 2
