@@ -31,6 +31,10 @@ CLASSES = {
 PROTOTYPES = ("classes_", "prototypes_", "labels_", "counts_")
 # Embeddings by which a head that is fitted again is compared with what it was.
 N_PROBES = 64
+# What fit sets and predictions need.
+_FITTED = {"_dtype", "_known_labels", "_n_features_out", "_reads_files", "_streaming"}
+_FITTED |= {"_takes_rows", "history_", "image_shape_", "n_features_in_", "n_iter_"}
+_CLASSIFIES = {"_population", "calibration_", "classes_", "priors_", "temperature_"}
 _LARGEST = 1 << 24  # values of a blank image that a network is tried on
 
 
@@ -90,6 +94,7 @@ class Restorer:
         vars(estimator).update(parts["attributes"])
         set_requests(estimator, parts["requests"])
         if "net" in parts:
+            _check_attributes_of_fit(estimator)
             _check_shape(estimator, parts["net"]["module"])
             estimator.net_ = self._net(parts["net"], device, estimator)
         if "head" in parts:
@@ -229,6 +234,16 @@ def _check_rows(embeddings, *columns):
         raise ValueError("its head has embeddings and labels of different number")
     if embeddings.dtype != np.float32 or not np.isfinite(embeddings).all():
         raise ValueError("its head has embeddings that are none")
+
+
+def _check_attributes_of_fit(estimator):
+    """Refuse a fitted estimator that lacks what predictions need."""
+    needed = _FITTED
+    if isinstance(estimator, SiameseClassifier):
+        needed = needed | _CLASSIFIES
+    lacking = needed - vars(estimator).keys()
+    if lacking:
+        raise ValueError(f"it lacks {', '.join(sorted(lacking))}")
 
 
 def _check_shape(estimator, module):

@@ -282,9 +282,8 @@ def test_held_out_images_that_overflow_end_the_training_too(digits):
             return self.linear(x.flatten(1)) * (torch.nan if late else 1.0)
 
     embedder = make(backbone=Spoil())
-    with pytest.raises(
-        ValueError, match="embeddings of held-out images became .*keeps the weights of epo"
-    ):
+    message = "embeddings of held-out images became .*keeps the weights of epo"
+    with pytest.raises(ValueError, match=message):
         embedder.fit(X, y)
     assert embedder.n_iter_ == 2
     assert np.isfinite(embedder.transform(X_new)).all()

@@ -231,6 +231,8 @@ HOSTILE = st.one_of(
 
 
 @pytest.mark.filterwarnings("ignore:.*device is now 'auto'")
+@pytest.mark.filterwarnings("ignore:.*was fitted again")
+@pytest.mark.filterwarnings("ignore:.*stream of partial_fit")
 @pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
 def test_forged_contents_are_refused_or_never_crash(model, tmp_path):
     """With right checksums, so that what reads the contents is what is tried.

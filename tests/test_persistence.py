@@ -855,6 +855,7 @@ FORGED = {
     "head of other width": lambda s: parts(s)["head"].update(
         prototypes_=np.zeros((10, 3), np.float32)
     ),
+    "attribute missing": lambda s: parts(s)["attributes"].pop("_takes_rows"),
     "classes": lambda s: parts(s)["attributes"].update(classes_=np.arange(4)),
 }
 
