@@ -164,8 +164,12 @@ def test_training_that_crashed_goes_on_to_the_same_bits(tmp_path, training):
 def test_early_stopping_goes_on_before_and_after_the_best_epoch(tmp_path):
     params = {"early_stopping": True, "n_iter_no_change": 2, "max_epochs": 30}
     params.update(lr=0.02, lr_schedule="constant", loss="logistic")
-    whole = estimator(SiameseClassifier, **params).fit(X, Y)
-    best = int(np.argmax(whole.history_["validation_score"])) + 1
+    for seed in range(20):  # which epoch is best, versions of PyTorch decide
+        params["random_state"] = seed
+        whole = estimator(SiameseClassifier, **params).fit(X, Y)
+        best = int(np.argmax(whole.history_["validation_score"])) + 1
+        if 1 < best < whole.n_iter_ < 30:
+            break
     assert 1 < best < whole.n_iter_ < 30
     for epoch in (best, whole.n_iter_):
         folder = tmp_path / str(epoch)
