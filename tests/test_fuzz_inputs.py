@@ -222,8 +222,9 @@ def check_classes(clf, X, n):
     np.testing.assert_allclose(proba.sum(1), 1, atol=1e-9)
     predicted = clf.predict(X)
     assert predicted.shape == (n,)
-    certain = proba.argmax(1)
-    known = predicted == clf.classes_[certain]
+    # Logits that differ in their last digits give equal probabilities.
+    likely = proba >= proba.max(1, keepdims=True) * (1 - 1e-12)
+    known = (likely & (predicted[:, None] == clf.classes_)).any(1)
     if clf.unknown is None:
         assert known.all()
     else:
