@@ -17,12 +17,28 @@ import torch
 from sklearn import config_context, feature_selection
 from sklearn.base import BaseEstimator
 
-from sksiamese import losses
 from sksiamese._state_file import check_mersenne_twister
 from sksiamese.augment import RandomAffine
 from sksiamese.images import ImageReader
+from sksiamese.losses import (
+    ContrastiveLoss,
+    LogisticLoss,
+    MultiSimilarityLoss,
+    SupervisedContrastiveLoss,
+    TripletLoss,
+)
 
 _PLAIN = (type(None), bool, int, float, str, bytes, np.generic, np.ndarray)
+_LOSSES = {
+    kind.__name__: kind
+    for kind in (
+        ContrastiveLoss,
+        LogisticLoss,
+        MultiSimilarityLoss,
+        SupervisedContrastiveLoss,
+        TripletLoss,
+    )
+}
 # Modules of scikit-learn from which users import estimators.
 _FOLDERS = {f"sklearn.{part}" for part in sklearn.__all__}
 _FOLDERS |= {f"sklearn.feature_extraction.{part}" for part in ("image", "text")}
@@ -179,7 +195,7 @@ def _pack_object(value):
         return {"random": value.get_state(legacy=True)}
     if type(value) is RandomAffine:
         return {"augmentation": _arguments(value)}
-    if getattr(losses, type(value).__name__, None) is type(value):
+    if type(value) in _LOSSES.values():
         arguments = _loss_arguments(value)
         learned = any(isinstance(v, torch.nn.Parameter) for v in arguments.values())
         return None if learned else {"loss": [type(value).__name__, arguments]}
@@ -219,7 +235,7 @@ def _arguments(module):
 
 def _loss_arguments(loss):
     """Arguments of a loss of this package."""
-    if type(loss) is losses.LogisticLoss:
+    if type(loss) is LogisticLoss:
         n_weights = loss.weight.numel()
         return {"embedding_dim": n_weights, "on": loss.on, "mining": loss.mining}
     return _arguments(loss)
@@ -228,12 +244,11 @@ def _loss_arguments(loss):
 def _unpack_loss(content):
     """Build a loss of this package."""
     name, arguments = content
-    kind = getattr(losses, name, None)
-    if not (isinstance(kind, type) and issubclass(kind, torch.nn.Module)):
+    if name not in _LOSSES:
         raise ValueError(f"there is no loss {name!r} in this version")
     if arguments.get("embedding_dim", 0) > _LONGEST:
         raise ValueError("its loss is for embeddings of no length that there is")
-    return kind(**arguments)
+    return _LOSSES[name](**arguments)
 
 
 def _unpack_optimizer(name):
