@@ -26,7 +26,8 @@ def rates_by_loop(same, scores):
     """Count false accepts and false rejects at each threshold, as fractions."""
     points = []
     for threshold in [math.inf, *sorted(set(scores), reverse=True)]:
-        accepted = [score >= threshold for score in scores]
+        # Python's own numbers: products of fractions of NumPy's overflow.
+        accepted = [bool(score >= threshold) for score in scores]
         pairs = list(zip(same, accepted, strict=True))
         n_same = sum(bool(s) for s in same)
         far = Fraction(sum(a and not s for s, a in pairs), len(same) - n_same)
