@@ -14,7 +14,7 @@ from types import FunctionType
 import numpy as np
 import sklearn
 import torch
-from sklearn import config_context, feature_selection
+from sklearn import config_context
 from sklearn.base import BaseEstimator
 
 from sksiamese._state_file import check_mersenne_twister
@@ -29,6 +29,7 @@ from sksiamese.losses import (
 )
 
 _PLAIN = (type(None), bool, int, float, str, bytes, np.generic, np.ndarray)
+_SCORES = "sklearn.feature_selection"
 _LOSSES = {
     kind.__name__: kind
     for kind in (
@@ -203,9 +204,9 @@ def _pack_object(value):
         return {"optimizer": value.__name__}
     if isinstance(value, type) and issubclass(value, np.generic):
         return {"type": np.dtype(value).str}
-    name = getattr(value, "__name__", None)
-    if name in feature_selection.__all__ and _find_score(name) is value:
-        return {"score": name}
+    ours = isinstance(value, FunctionType) and value.__module__.startswith(_SCORES)
+    if ours and _find_score(value.__name__) is value:
+        return {"score": value.__name__}
     return None
 
 
@@ -261,8 +262,9 @@ def _unpack_optimizer(name):
 
 def _find_score(name):
     """Find one of scikit-learn's functions that score features."""
-    score = getattr(feature_selection, name, None)
-    if not isinstance(score, FunctionType) or name not in feature_selection.__all__:
+    scores = importlib.import_module(_SCORES)  # takes a while to load
+    score = getattr(scores, name, None)
+    if not isinstance(score, FunctionType) or name not in scores.__all__:
         raise ValueError(f"there is no score {name!r} in scikit-learn")
     return score
 
