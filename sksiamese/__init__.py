@@ -6,6 +6,14 @@ from sksiamese._classifier import SiameseClassifier
 from sksiamese._embedder import SiameseEmbedder
 from sksiamese._persistence import load, save
 from sksiamese._verifier import SiameseVerifier
+from sksiamese._versions import show_versions
 
-__all__ = ["SiameseClassifier", "SiameseEmbedder", "SiameseVerifier", "load", "save"]
+__all__ = [
+    "SiameseClassifier",
+    "SiameseEmbedder",
+    "SiameseVerifier",
+    "load",
+    "save",
+    "show_versions",
+]
 __version__ = version("sksiamese")

@@ -3,11 +3,9 @@
 NumPy and scikit-learn only.
 """
 
-import textwrap
-from dataclasses import dataclass, field
-
 import numpy as np
 
+from sksiamese._audit_report import AuditReport
 from sksiamese._duplicates import compare_images, large_enough
 from sksiamese._image_statistics import image_statistics
 from sksiamese._pair_protocol import read_protocol
@@ -18,68 +16,6 @@ _RATE_GAP, _N_ERRORS = 0.1, 3.0
 # Share of test images that may have a look-alike: among 60,000 digits 9 pairs pass for
 # near copies.
 _LOOK_ALIKE = 0.001
-_WIDTH = 88
-
-
-@dataclass(frozen=True)
-class Finding:
-    """Something that is wrong with a pair protocol.
-
-    Parameters
-    ----------
-    name : str
-        Name of the check, see :func:`audit_pairs`.
-
-    detail : str
-        What was found, for people.
-
-    count : int
-        How many images, groups or pairs it concerns.
-
-    rows : int64 ndarray
-        The images it concerns, where these are named by their rows in ``images`` or
-        ``groups``: test images of ``"shared_images"``; pairs ``(training image, test
-        image)`` of duplicates. Rows of pairs, training pairs first, of checks of pairs.
-        Empty otherwise.
-    """
-
-    name: str
-    detail: str
-    count: int
-    rows: np.ndarray = field(repr=False)
-
-
-@dataclass(frozen=True, repr=False)
-class PairAudit:
-    """Result of :func:`audit_pairs`.
-
-    Parameters
-    ----------
-    ok : bool
-        Whether nothing was found.
-
-    findings : tuple of Finding
-        What was found.
-
-    shortcut_auc : float
-        How well the label of a test pair is told from simple statistics of one of its
-        members, 0.5 being chance; NaN if that was not measured.
-
-    skipped : dict of str to str
-        Checks that were not made, or that could not decide, and why.
-
-    report : str
-        All checks and what they found, as printed.
-    """
-
-    ok: bool
-    findings: tuple
-    shortcut_auc: float
-    skipped: dict
-    report: str
-
-    def __repr__(self):
-        return self.report
 
 
 def audit_pairs(
@@ -103,7 +39,8 @@ def audit_pairs(
     - ``"shortcut"``: the label of a pair is told by looking at one member, without any
       comparison, as where same pairs are in colour and different ones in grey.
 
-    An audit finds known faults. It does not prove that there are no others.
+    An audit finds known faults. It does not prove that there are no others. Read more
+    in the :ref:`User Guide <guide-pitfalls>`.
 
     Parameters
     ----------
@@ -141,6 +78,12 @@ list of n images, or None, default=None
         If pairs are out of range or not of one form, ``same_train`` or ``same_test`` is
         not binary or of another length, ``groups`` is of another length than
         ``images``, or images hold NaN.
+
+    See Also
+    --------
+    split_pairs : Training and test pairs that pass.
+    PairSplit : Folds of given pairs that share no images.
+    find_duplicates : The same search for copies, without pairs.
 
     Notes
     -----
@@ -211,7 +154,7 @@ list of n images, or None, default=None
     protocol = read_protocol(
         (train_pairs, same_train), (test_pairs, same_test), images, groups
     )
-    audit = _Audit(protocol)
+    audit = AuditReport(protocol)
     for check in (
         _shared_images,
         _duplicates,
@@ -222,65 +165,6 @@ list of n images, or None, default=None
     ):
         check(protocol, audit)
     return audit.result()
-
-
-class _Audit:
-    """Collects what checks say."""
-
-    def __init__(self, protocol):
-        self._protocol = protocol
-        self._findings, self._skipped, self._lines = [], {}, []
-        self._undecided = []
-        self.shortcut_auc = float("nan")
-
-    def passed(self, name, detail):
-        """Note a check that found nothing."""
-        self._lines.append(("ok", name, detail))
-
-    def found(self, name, detail, count, rows=()):
-        """Note a finding."""
-        rows = np.asarray(rows, dtype=np.int64)
-        self._findings.append(Finding(name, detail, int(count), rows))
-        self._lines.append(("FOUND", name, detail))
-
-    def skip(self, name, reason):
-        """Note a check that could not be made."""
-        self._skipped[name] = reason
-        self._lines.append(("-", name, f"not checked: {reason}"))
-
-    def undecided(self, name, reason):
-        """Note a check that could not decide."""
-        self._skipped[name] = reason
-        self._undecided.append(name)
-        self._lines.append(("?", name, f"undecided: {reason}"))
-
-    def result(self):
-        """Put it all together."""
-        n = len(self._findings)
-        verdict = f"{n} finding{'s' * (n != 1)}" if n else "nothing found"
-        verdict += "".join(f", {name} undecided" for name in self._undecided)
-        lines = [f"Audit of a pair protocol: {verdict}"]
-        protocol = self._protocol
-        for name, pairs, same, used in zip(
-            ("training", "test"),
-            protocol.pairs,
-            protocol.same,
-            protocol.used(),
-            strict=True,
-        ):
-            what = f"{len(pairs):,} ({same.mean():.1%} same) of {len(used):,} images"
-            lines.append(f"  {name + ' pairs:':15} {what}")
-        for status, name, detail in self._lines:
-            wrapped = textwrap.wrap(detail, _WIDTH - 33)
-            lines.append(f"  {status:6} {name:22} {wrapped[0]}")
-            lines.extend(" " * 32 + line for line in wrapped[1:])
-        return PairAudit(
-            not n,
-            tuple(self._findings),
-            self.shortcut_auc,
-            self._skipped,
-            "\n".join(lines),
-        )
 
 
 def _shared_images(protocol, audit):
@@ -322,7 +206,7 @@ def _duplicates(protocol, audit):
         (names[0], "exact", "the pixels of a training image"),
         (names[1], "near", "a training image as a near copy"),
     ):
-        if name in audit._skipped:
+        if name in audit.skipped:
             continue
         if kind == "near" and len(test) and not all(map(large_enough, sets)):
             audit.skip(name, "images are smaller than 16 x 16 pixels")

@@ -1,10 +1,7 @@
-"""What the estimators share: parameters, checks, training (layer 3)."""
+"""What the estimators share: parameters, checks, ``fit`` (layer 3)."""
 
 import contextlib
-import copy
-import math
 import os
-import warnings
 from numbers import Integral, Real
 
 import numpy as np
@@ -13,27 +10,19 @@ from sklearn.base import (
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
 )
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_consistent_length
 from torch import nn
 
 from sksiamese._batches import ResidentData
-from sksiamese._build import make_module
 from sksiamese._checkpoint import open_checkpoint, refuse_checkpoint
-from sksiamese._class_balance import balance_classes, refuse_counts
+from sksiamese._class_balance import refuse_counts
 from sksiamese._device import isolated_random_state, resolve_device
-from sksiamese._diagnosis import (
-    N_JUDGED,
-    N_SCORED,
-    NotFiniteError,
-    check_finite,
-    choose_scored,
-    warn_of_failure,
-)
+from sksiamese._diagnosis import check_finite
+from sksiamese._documentation import DocumentedMixin
 from sksiamese._faults import Snapshot
-from sksiamese._memory import RowReader, kept_memory
-from sksiamese._net import make_net
+from sksiamese._memory import kept_memory
 from sksiamese._pair_methods import PairMethods
+from sksiamese._training_methods import TrainingMethods
 from sksiamese._validation import (
     Interval,
     StrOptions,
@@ -42,16 +31,19 @@ from sksiamese._validation import (
     check_is_fitted,
     check_labels,
     fit_context,
-    identify,
 )
 from sksiamese.augment import AUGMENTATIONS
 from sksiamese.losses import LOSSES
 from sksiamese.mining import MINING
-from sksiamese.pairs import hold_out
 
 
 class BaseSiamese(
-    PairMethods, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
+    DocumentedMixin,
+    TrainingMethods,
+    PairMethods,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    BaseEstimator,
 ):
     """Base of the siamese estimators; see :class:`SiameseEmbedder` for the parameters.
 
@@ -180,6 +172,11 @@ class BaseSiamese(
     def fit(self, X, y, groups=None):
         """Train the network on labelled images.
 
+        Each image of a batch is embedded once and all pairs of the batch come from
+        that, so the time grows with the images, not with the pairs. Another call starts
+        anew, unless ``warm_start=True``. Ctrl-C ends the training early: what was
+        learned until then is kept, and a ``ConvergenceWarning`` says so.
+
         Parameters
         ----------
         X : array-like of shape (n, height, width), (n, height, width, n_channels), \
@@ -209,6 +206,23 @@ class BaseSiamese(
         ValueError
             If ``X``, ``y`` or parameters do not fit together; the message names the
             one and the remedy.
+
+        See Also
+        --------
+        partial_fit : Train on data that come in chunks.
+        transform : Embed images with what was learned.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_digits
+        >>> from sksiamese import SiameseEmbedder
+        >>> X, y = load_digits(return_X_y=True)
+        >>> X = X.reshape(-1, 8, 8)
+        >>> embedder = SiameseEmbedder(max_epochs=3, random_state=0)
+        >>> embedder = embedder.fit(X[:600], y[:600])
+        >>> losses = embedder.history_["loss"]
+        >>> len(losses), losses[-1] < losses[0]
+        (3, True)
         """
         warm = self.warm_start and hasattr(self, "net_")
         y, labels = check_labels(self, y)
@@ -254,6 +268,23 @@ class BaseSiamese(
         -------
         object
             The estimator.
+
+        See Also
+        --------
+        fit : Train on data that are there at once, with a validation score.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_digits
+        >>> from sksiamese import SiameseEmbedder
+        >>> X, y = load_digits(return_X_y=True)
+        >>> X = X.reshape(-1, 8, 8)
+        >>> embedder = SiameseEmbedder(random_state=0)
+        >>> for start in (0, 300, 600):
+        ...     chunk = slice(start, start + 300)
+        ...     embedder = embedder.partial_fit(X[chunk], y[chunk])
+        >>> embedder.n_iter_
+        3
         """
         with self._unchanged_by_failure():
             self._train_on_chunk(X, y)
@@ -287,6 +318,11 @@ class BaseSiamese(
     def transform(self, X):
         """Embed images.
 
+        The embedding of an image does not depend on what else is in ``X``, but for
+        rounding, and is computed in float32 whatever ``precision`` is. Large ``X`` pass
+        through the network in chunks. ``set_output(transform="pandas")`` makes a table
+        of it.
+
         Parameters
         ----------
         X : array-like of shape (n, ...)
@@ -297,6 +333,30 @@ class BaseSiamese(
         float32 ndarray of shape (n, embedding_dim)
             Embeddings; of unit length if ``normalize=True``. Samples of one class lie
             close together in Euclidean distance.
+
+        See Also
+        --------
+        pair_distance : Distance between the embeddings of two images.
+        sksiamese.search.Gallery : Find the nearest of many embedded images.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_digits
+        >>> from sksiamese import SiameseEmbedder
+        >>> X, y = load_digits(return_X_y=True)
+        >>> X = X.reshape(-1, 8, 8)
+        >>> embedder = SiameseEmbedder(max_epochs=5, random_state=0)
+        >>> embedder = embedder.fit(X[:900], y[:900])
+        >>> Z = embedder.transform(X[900:])
+        >>> Z.shape
+        (897, 64)
+
+        Classes lie farther apart, for their width, than in the pixels:
+
+        >>> from sklearn.metrics import silhouette_score
+        >>> pixels = X[900:].reshape(897, -1)
+        >>> bool(silhouette_score(Z, y[900:]) > silhouette_score(pixels, y[900:]))
+        True
         """
         return self._embed(X)
 
@@ -345,136 +405,7 @@ class BaseSiamese(
             return int(self.random_state.randint(2**31))
         return int(np.random.default_rng(self.random_state).integers(2**31))
 
-    # --- training --------------------------------------------------------------------
-
-    def _split(self, X, codes, groups, seed, warm):
-        """Rows that train and rows held out.
-
-        After an earlier fit only its own held-out images are known not to have trained:
-        a warm fit on the same data keeps the split, one on other data holds none out.
-        """
-        identity = identify(X, codes, groups)
-        if not warm:
-            self._split_of = identity, self.validation_fraction, seed
-        elif self._streaming or identity != self._split_of[0]:
-            self._split_of = identity, 0, seed
-        _, fraction, seed = self._split_of
-        return hold_out(codes, fraction, groups=groups, random_state=seed)
-
-    def _train(self, X, codes, train, held_out, seed, warm, checkpoint):
-        """Build the network, or go on with it, and train it."""
-        device = resolve_device(self.device)
-        data = ResidentData(X, codes, rows=train, device=device)
-        scored = choose_scored(codes, held_out, seed)
-        if self.early_stopping and not len(scored):
-            raise ValueError(
-                "early_stopping=True needs held-out pairs, but fewer than two classes"
-                f" can spare two images at validation_fraction="
-                f"{self.validation_fraction}, or warm_start met other images than"
-                " before: raise it or set early_stopping=False."
-            )
-        reader, validation = RowReader(X), None
-        if len(scored):
-            validation = reader.take(scored), codes[scored]
-        with isolated_random_state(seed, device), kept_memory(device):
-            if warm:  # copies, since training may fail
-                module = copy.deepcopy(self.net_.module_)
-                criterion = copy.deepcopy(self.net_.criterion_)
-            else:
-                module, criterion = self._make_module(X, train)
-            self.net_ = make_net(
-                module,
-                criterion,
-                data,
-                epochs=self._count_epochs(len(train)),
-                validation=validation,
-                seed=seed,
-                params=self._balance(module, criterion, data),
-                checkpoint=checkpoint,
-            )
-            self.net_.partial_fit(data)
-        self._streaming = False
-        self._record_training()
-        if not self._warn_if_interrupted():
-            sample = train[:: max(1, len(train) // N_SCORED)]
-            seen = self.net_.embed(reader.take(sample))
-            scores = self.history_["validation_score"]
-            scores = scores if len(scored) >= N_JUDGED else []
-            warn_of_failure(seen, scores, fault=self.net_.fault_, stacklevel=5)
-
-    def _warn_if_interrupted(self):
-        """Say so when Ctrl-C ended the training."""
-        if self.net_.interrupted_:
-            warnings.warn(
-                f"Training was interrupted after {self.n_iter_} epochs; the estimator"
-                " keeps what it had learned.",
-                ConvergenceWarning,
-                stacklevel=5,
-            )
-        return self.net_.interrupted_
-
-    def _raise_fault(self):
-        """Say what ended the training, now that the estimator can be used."""
-        if self.net_.fault_ is not None:
-            scores = self.history_["validation_score"]
-            epoch = np.argmax(scores) + 1 if self.early_stopping else self.n_iter_
-            raise NotFiniteError(
-                f"{self.net_.fault_} The estimator keeps the weights of epoch {epoch}"
-                " and can be used."
-            )
-
-    def _start_stream(self, X, data, seed):
-        """Make ``net_`` ready for single passes of which nobody knows how many come."""
-        if hasattr(self, "net_"):
-            module = copy.deepcopy(self.net_.module_)
-            criterion = copy.deepcopy(self.net_.criterion_)
-        else:
-            module, criterion = self._make_module(X, np.arange(len(X)))
-        params = self._balance(module, criterion, data)
-        params.update(lr_schedule="constant", early_stopping=False)
-        self.net_ = make_net(
-            module, criterion, data, epochs=1, seed=seed, params=params
-        )
-        self._streaming = True
-
-    def _make_module(self, X, rows):
-        """Build the untrained network and the loss."""
-        params = self.get_params(deep=False)
-        module, criterion, self._n_features_out = make_module(
-            params, self.image_shape_, X, rows
-        )
-        return module, criterion
-
-    def _balance(self, module, criterion, data):
-        """Set what is done about rare classes; return the parameters for the loop."""
-        params = self.get_params(deep=False)
-        params["pair_budget"] = balance_classes(
-            module, criterion, params, self._known_labels, data.labels
-        )
-        return params
-
-    def _count_epochs(self, n_samples):
-        """Count the passes over the training set."""
-        if self.max_epochs == "auto":
-            return 12 + math.ceil(40_000 / n_samples)
-        return self.max_epochs
-
-    def _record_training(self):
-        """Set ``history_`` and ``n_iter_`` from the network's own records."""
-        names = {
-            "loss": "train_loss",
-            "positive_distance": "positive_distance",
-            "negative_distance": "negative_distance",
-            "validation_score": "valid_score",
-            "seconds": "dur",
-        }
-        # The last record is incomplete after Ctrl-C.
-        epochs = [r for r in self.net_.history if "dur" in r]
-        self.n_iter_ = len(epochs)
-        self.history_ = {
-            name: [record.get(key, float("nan")) for record in epochs]
-            for name, key in names.items()
-        }
+    # --- what others build on --------------------------------------------------------
 
     def _fit_head(self, X, y, train, held_out, groups, seed):
         """Build on the trained embedding; the embedder has nothing to build."""

@@ -16,7 +16,12 @@ def expected_calibration_error(
     """Mean gap between the confidence of the predictions and their accuracy.
 
     Samples are sorted into equally wide bins by the probability of their predicted
-    class; the gap of each bin counts in proportion to its samples.
+    class; the gap of each bin counts in proportion to its samples. An error of 0.05
+    means that probabilities are 5 points too high or too low on average. It does not
+    say how good the predictions are: always to give the shares of the classes is well
+    calibrated, too.
+
+    Read more in the :ref:`User Guide <guide-classify>`.
 
     Parameters
     ----------
@@ -47,6 +52,11 @@ def expected_calibration_error(
         If there are no labels, some are missing or not in ``classes``, the columns of
         ``y_proba`` do not match ``classes`` or hold no probabilities, or ``n_bins`` or
         the weights are out of range.
+
+    See Also
+    --------
+    sklearn.calibration.CalibrationDisplay : The gaps as a picture, for two classes.
+    sklearn.metrics.log_loss : Judges calibration and accuracy together.
 
     References
     ----------
@@ -125,6 +135,8 @@ def open_set_classification_rate(y_true, y_pred, novelty, *, classes):
     The probability that a random known image is classified right and looks more known
     than a random unknown one. It falls with either fault: to take one class for
     another, and to take the unknown for known.
+
+    Read more in the :ref:`User Guide <guide-unknown>`.
 
     Parameters
     ----------

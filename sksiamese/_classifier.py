@@ -7,10 +7,11 @@ from sklearn.base import ClassifierMixin
 
 from sksiamese._base import BaseSiamese
 from sksiamese._head_methods import HeadMethods
+from sksiamese._prediction_methods import PredictionMethods
 from sksiamese._validation import HasMethods, Interval, StrOptions
 
 
-class SiameseClassifier(ClassifierMixin, HeadMethods, BaseSiamese):
+class SiameseClassifier(ClassifierMixin, HeadMethods, PredictionMethods, BaseSiamese):
     """Classify images by their distance to known ones in a learned embedding.
 
     A siamese network is trained on pairs formed within each batch: images of one class
@@ -18,6 +19,8 @@ class SiameseClassifier(ClassifierMixin, HeadMethods, BaseSiamese):
     the class of the nearest prototype, of its nearest neighbours, or what any
     scikit-learn classifier predicts from its embedding. :meth:`enroll` adds images of
     known and new classes without training.
+
+    Read more in the :ref:`User Guide <guide-classify>`.
 
     Parameters
     ----------
@@ -290,7 +293,7 @@ class SiameseClassifier(ClassifierMixin, HeadMethods, BaseSiamese):
     n_features_in_ : int
         Number of columns of rows; for images, the length of their first axis.
 
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Column names of ``X``, if they were all strings.
 
     n_iter_ : int
@@ -453,10 +456,33 @@ class SiameseClassifier(ClassifierMixin, HeadMethods, BaseSiamese):
     def prototypes_(self):
         """Prototypes in the order of ``classes_``.
 
+        Each is the mean embedding of its class's images, or of one of ``n_prototypes``
+        parts of it. The mean of vectors of unit length is shorter than they are: the
+        shorter, the more the class is spread out. :meth:`enroll` and
+        :meth:`partial_fit` move them.
+
         Returns
         -------
         ndarray of shape (n_prototypes_total, embedding_dim)
             Prototypes.
+
+        See Also
+        --------
+        predict : The class of the nearest one, unless ``priors`` move the borders.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_digits
+        >>> from sklearn.metrics import pairwise_distances_argmin
+        >>> from sksiamese import SiameseClassifier
+        >>> X, y = load_digits(return_X_y=True)
+        >>> X = X.reshape(-1, 8, 8)
+        >>> clf = SiameseClassifier(max_epochs=3, random_state=0).fit(X[:900], y[:900])
+        >>> clf.prototypes_.shape
+        (10, 64)
+        >>> nearest = pairwise_distances_argmin(clf.transform(X[900:]), clf.prototypes_)
+        >>> bool((clf.classes_[nearest] == clf.predict(X[900:])).all())
+        True
         """
         return self.head_.prototypes_
 

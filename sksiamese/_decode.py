@@ -31,6 +31,10 @@ _WHITE = 255
 class ImageReadError(OSError):
     """An image file cannot be read.
 
+    Raised for files that are missing, broken, too large or of a format that is not
+    read. The loaders collect these errors in ``skipped`` instead under
+    ``on_error="skip"``. Code that expects an ``OSError`` catches it too.
+
     Parameters
     ----------
     filename : str
@@ -46,6 +50,21 @@ class ImageReadError(OSError):
 
     reason : str
         What is wrong with it.
+
+    See Also
+    --------
+    load_image_folder : Load what can be read and list what can not.
+    ImageReader : Read files as a step of a pipeline.
+
+    Examples
+    --------
+    >>> from sksiamese.images import ImageReader, ImageReadError
+    >>> reader = ImageReader(mode="grey")
+    >>> try:
+    ...     pixels = reader.fit_transform(["lost.png"])
+    ... except ImageReadError as error:
+    ...     error.filename
+    'lost.png'
     """
 
     def __init__(self, filename, reason):

@@ -35,6 +35,9 @@ _CLOSEST = 16
 class Duplicates:
     """Rows that are duplicates of others.
 
+    It has as many entries as its length. Look at the pairs of images before you drop
+    any: near ones may be two images of one thing.
+
     Parameters
     ----------
     rows : int64 ndarray of shape (n_found, 2)
@@ -46,6 +49,22 @@ class Duplicates:
 
     kind : str ndarray of shape (n_found,)
         ``"exact"`` or ``"near"``.
+
+    See Also
+    --------
+    find_duplicates : Finds them.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sksiamese.pairs import find_duplicates
+    >>> X = np.random.default_rng(0).integers(0, 256, (4, 20, 20), dtype=np.uint8)
+    >>> X[3] = X[1]
+    >>> found = find_duplicates(X)
+    >>> found, found.rows.tolist(), found.kind.tolist()
+    (<Duplicates: 1 exact, 0 near>, [[1, 3]], ['exact'])
+    >>> np.delete(X, found.rows[:, 1], axis=0).shape
+    (3, 20, 20)
     """
 
     rows: np.ndarray
@@ -83,7 +102,8 @@ def find_duplicates(X_a, X_b=None, *, max_distance=None):
 
     Of many duplicates of one row, the nearest is named, or one of the nearest where
     nearly all images are near each other; so the result has no more entries than there
-    are rows. Each row that has a duplicate is in it, as far as these are found.
+    are rows. Each row that has a duplicate is in it, as far as these are found. Read
+    more in the :ref:`User Guide <guide-groups>`.
 
     Parameters
     ----------
@@ -114,8 +134,15 @@ or (n_a, n_features), or list of n_a images
         If the input is neither images nor embeddings, holds NaN or values beyond 1e12,
         or embeddings differ in width.
 
+    See Also
+    --------
+    audit_pairs : Looks for copies, and for other faults, among given pairs.
+    sksiamese.images.load_image_folder : Images of a folder of files.
+
     Examples
     --------
+    The last image of one split is the first of the other.
+
     >>> import numpy as np
     >>> from sksiamese.pairs import find_duplicates
     >>> X = np.random.default_rng(0).integers(0, 256, (6, 20, 20), dtype=np.uint8)

@@ -13,6 +13,8 @@ class SiameseEmbedder(BaseSiamese):
     embedding serves as input of other estimators, for distances between images and for
     similarity search.
 
+    Read more in the :ref:`User Guide <guide-losses>`.
+
     Parameters
     ----------
     backbone : str, Module, class or callable, default="auto"
@@ -210,7 +212,7 @@ class SiameseEmbedder(BaseSiamese):
     n_features_in_ : int
         Number of columns of rows; for images, the length of their first axis.
 
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Column names of ``X``, if they were all strings.
 
     n_iter_ : int
@@ -272,6 +274,10 @@ class SiameseEmbedder(BaseSiamese):
 
         ValueError
             If the backbone does what ONNX cannot express, or has weights of 2 GiB.
+
+        See Also
+        --------
+        sksiamese.save : Keep the estimator itself, to be loaded in Python.
 
         Notes
         -----

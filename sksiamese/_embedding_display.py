@@ -3,16 +3,11 @@
 from numbers import Real
 
 import numpy as np
-from sklearn.base import clone
 from sklearn.utils.validation import check_array
 
-from sksiamese._plotting import (
-    find_siamese,
-    make_axes,
-    make_pictures,
-    open_images,
-    percent,
-)
+from sksiamese._embedding_map import map_embeddings
+from sksiamese._pictures import make_pictures, open_images
+from sksiamese._plotting import find_siamese, make_axes
 
 # Petroff's ten colours for the colour-blind, as in scikit-learn's and matplotlib's
 # own styles, and a shape for each of them for those who see none.
@@ -29,8 +24,8 @@ _COLORS = (
     "#92dadd",
 )
 _MARKERS = "osD^v<>pPX"
-_UNLABELLED = (0.6, 0.6, 0.6, 1.0)
-_METHODS = ("pca", "tsne", "umap")
+# Lighter than the greys among the colours.
+_UNLABELLED = (0.75, 0.75, 0.75, 1.0)
 # Up to here classes have a legend, beyond a colour bar.
 _MAX_LEGEND = 20
 _LONGEST_NAME = 24
@@ -39,9 +34,14 @@ _LONGEST_NAME = 24
 class EmbeddingDisplay:
     """Map of embeddings on a plane, coloured by class.
 
-    Make one by :meth:`from_estimator` or :meth:`from_predictions`. Up to 20 classes
-    have a colour and a shape each and a legend; more have a colour bar in the order of
-    their labels. Images whose label is missing (NaN or None) are small grey crosses.
+    Make one by :meth:`from_estimator` or :meth:`from_predictions`. A map is a first
+    look, not a measure: classes that overlap in two dimensions may be apart in all of
+    them, and on maps of t-SNE sizes of clusters and distances between them may mean
+    nothing [1]_. Up to 20 classes have a colour and a shape each and a legend; more
+    have a colour bar in the order of their labels. Images whose label is missing (NaN
+    or None) are light grey crosses.
+
+    Read more in the :ref:`User Guide <guide-losses>`.
 
     Parameters
     ----------
@@ -71,6 +71,17 @@ class EmbeddingDisplay:
 
     thumbnails_ : dict of matplotlib AnnotationBbox
         The images drawn, by their row.
+
+    See Also
+    --------
+    NeighborsDisplay : Nearest images in all dimensions.
+    sksiamese.metrics.recall_at_k : How often the nearest image is of the same class.
+    sksiamese.metrics.pair_roc_auc : How well distances tell classes apart.
+
+    References
+    ----------
+    .. [1] Wattenberg, Viégas, Johnson, "How to Use t-SNE Effectively", Distill, 2016,
+       https://doi.org/10.23915/distill.00002
 
     Examples
     --------
@@ -112,6 +123,9 @@ class EmbeddingDisplay:
         **kwargs,
     ):
         """Map what an estimator makes of images.
+
+        Take images that it was not fitted on: those of the training lie in tighter
+        clusters than new ones will.
 
         Parameters
         ----------
@@ -155,6 +169,24 @@ class EmbeddingDisplay:
         ------
         TypeError
             If the estimator has no ``transform``.
+
+        See Also
+        --------
+        from_predictions : Map embeddings that are there already.
+
+        Examples
+        --------
+        >>> import matplotlib.pyplot as plt
+        >>> from sklearn.datasets import load_digits
+        >>> from sksiamese import SiameseEmbedder
+        >>> from sksiamese.display import EmbeddingDisplay
+        >>> X, y = load_digits(return_X_y=True)
+        >>> embedder = SiameseEmbedder("mlp", max_epochs=1, random_state=0)
+        >>> embedder = embedder.fit(X[:200], y[:200])
+        >>> display = EmbeddingDisplay.from_estimator(embedder, X[200:400], y[200:400])
+        >>> len(display.points_)  # classes
+        10
+        >>> plt.close(display.figure_)
         """
         if isinstance(estimator, type) or not hasattr(estimator, "transform"):
             raise TypeError(
@@ -182,6 +214,9 @@ class EmbeddingDisplay:
         **kwargs,
     ):
         """Map given embeddings.
+
+        Any vectors will do: embeddings of a gallery or of another library, or plain
+        pixels, to compare with.
 
         Parameters
         ----------
@@ -224,6 +259,23 @@ class EmbeddingDisplay:
 
         ValueError
             If there are too few embeddings, or labels or images of another number.
+
+        See Also
+        --------
+        from_estimator : Make the embeddings, too.
+
+        Examples
+        --------
+        >>> import matplotlib.pyplot as plt
+        >>> from sklearn.datasets import load_digits
+        >>> from sksiamese.display import EmbeddingDisplay
+        >>> X, y = load_digits(return_X_y=True)
+        >>> display = EmbeddingDisplay.from_predictions(
+        ...     X[:300], y[:300], images=X[:300], image_shape=(8, 8)
+        ... )
+        >>> 10 < len(display.thumbnails_) < 300  # those that do not overlap
+        True
+        >>> plt.close(display.figure_)
         """
         images = open_images(images, image_shape=image_shape)
         return cls._show(embeddings, y, method, images, random_state, ax, kwargs)
@@ -247,7 +299,7 @@ class EmbeddingDisplay:
                 )
         # scikit-learn's None reads NumPy's global generator, which is left alone here.
         seed = int(np.random.default_rng(random_state).integers(2**31))
-        coordinates, axis_labels = _reduce(embeddings, method, seed)
+        coordinates, axis_labels = map_embeddings(embeddings, method, seed)
         display = cls(
             coordinates=coordinates, y=y, images=images, axis_labels=axis_labels
         )
@@ -255,6 +307,8 @@ class EmbeddingDisplay:
 
     def plot(self, ax=None, *, thumbnail_size=18, **kwargs):
         """Draw the map.
+
+        A unit has one length on both axes, unless these are shared with others.
 
         Parameters
         ----------
@@ -272,6 +326,21 @@ class EmbeddingDisplay:
         -------
         EmbeddingDisplay
             The display itself.
+
+        See Also
+        --------
+        matplotlib.axes.Axes.scatter : What draws the points.
+
+        Examples
+        --------
+        >>> import matplotlib.pyplot as plt
+        >>> import numpy as np
+        >>> from sksiamese.display import EmbeddingDisplay
+        >>> coordinates = np.array([[0, 0], [1, 0], [0, 2]])
+        >>> display = EmbeddingDisplay(coordinates=coordinates, y=["a", "a", "b"])
+        >>> [points.get_label() for points in display.plot(s=60, alpha=0.5).points_]
+        ['a', 'b']
+        >>> plt.close(display.figure_)
         """
         if not isinstance(thumbnail_size, Real) or not 0 < thumbnail_size < np.inf:
             raise ValueError(f"thumbnail_size must be above 0, got {thumbnail_size!r}.")
@@ -384,74 +453,6 @@ class EmbeddingDisplay:
                 bboxprops={"edgecolor": colors[row], "linewidth": 1.5},
             )
             self.thumbnails_[int(row)] = self.ax_.add_artist(box)
-
-
-def _reduce(embeddings, method, seed):
-    """Coordinates on the plane and the names of the axes."""
-    n = len(embeddings)
-    if not isinstance(method, str):
-        if not hasattr(method, "fit_transform"):
-            raise TypeError(
-                f"method must be one of {', '.join(_METHODS)} or have fit_transform,"
-                f" got {method!r}."
-            )
-        coordinates = np.asarray(_seed(method, seed).fit_transform(embeddings))
-        if coordinates.shape != (n, 2):
-            raise ValueError(
-                f"method gives an array of shape {coordinates.shape}, not ({n}, 2):"
-                " set its number of components to 2."
-            )
-        name = type(method).__name__
-    elif method == "pca":
-        from sklearn.decomposition import PCA
-
-        pca = PCA(2, random_state=seed).fit(embeddings)
-        shares = map(percent, pca.explained_variance_ratio_)
-        labels = [f"PC {k} ({share} of variance)" for k, share in enumerate(shares, 1)]
-        return pca.transform(embeddings), labels
-    elif method == "tsne":
-        from sklearn.manifold import TSNE
-
-        # Each point needs some three times as many others as the perplexity says.
-        tsne = TSNE(perplexity=min(30, (n - 1) / 3), random_state=seed)
-        coordinates, name = tsne.fit_transform(embeddings), "t-SNE"
-    elif method == "umap":
-        coordinates, name = _make_umap(n, seed).fit_transform(embeddings), "UMAP"
-    else:
-        raise ValueError(
-            f"method must be one of {', '.join(_METHODS)} or a transformer, got"
-            f" {method!r}."
-        )
-    return coordinates, [f"{name} {k}" for k in (1, 2)]
-
-
-def _seed(method, seed):
-    """Copy a transformer; the copy has a seed wherever it had none."""
-    method = clone(method)
-    unseeded = [
-        name
-        for name, value in method.get_params().items()
-        if name.split("__")[-1] == "random_state" and value is None
-    ]
-    return method.set_params(**dict.fromkeys(unseeded, seed))
-
-
-def _make_umap(n, seed):
-    """Build UMAP, if it is installed."""
-    try:
-        from umap import UMAP
-    except ImportError as error:
-        raise ImportError(
-            'method="umap" needs umap-learn: pip install umap-learn'
-        ) from error
-    # A seed allows for one thread only, of which it warns unless it is told so; its
-    # usual start fails with three points.
-    return UMAP(
-        n_neighbors=min(15, n - 1),
-        init="spectral" if n > 3 else "random",
-        random_state=seed,
-        n_jobs=1,
-    )
 
 
 def _check_keywords(kwargs, n_classes):

@@ -6,7 +6,7 @@ import numpy as np
 from scipy.spatial.distance import cdist
 from scipy.stats import norm
 
-from sksiamese._intervals import ConfidenceInterval, check_level
+from sksiamese._confidence import ConfidenceInterval, check_level
 from sksiamese._retrieval_metrics import check_embeddings
 
 
@@ -25,7 +25,9 @@ def few_shot_accuracy(
 
     Each episode draws ``n_way`` classes and, of each, ``n_shot`` support images and
     ``n_query`` other ones. A query is given the class whose prototype, the mean of its
-    support embeddings, is nearest.
+    support embeddings, is nearest. Chance is ``1 / n_way``.
+
+    Read more in the :ref:`User Guide <guide-one-shot>`.
 
     Parameters
     ----------
@@ -65,6 +67,11 @@ def few_shot_accuracy(
     ValueError
         If fewer than ``n_way`` classes are large enough, embeddings are NaN, labels
         are missing or lengths differ.
+
+    See Also
+    --------
+    recall_at_k : Nearest neighbours among all images.
+    sksiamese.SiameseClassifier.enroll : Add classes to a classifier by few images.
 
     Notes
     -----

@@ -1,18 +1,15 @@
-"""What a classifier builds on the embedding (layer 3)."""
+"""What a classifier builds on the embedding, and how it is extended (layer 3)."""
 
 import copy
 import warnings
 
 import numpy as np
-from scipy.special import softmax
 from sklearn.utils.validation import check_consistent_length
 
-from sksiamese._calibration import calibrate, log_odds
+from sksiamese._calibration import calibrate
 from sksiamese._decision import make_head
 from sksiamese._diagnosis import check_finite
-from sksiamese._onnx import export_classifier
 from sksiamese._open_set import (
-    add_label,
     calibrate_rejection,
     check_unknown_label,
     warn_of_promise,
@@ -28,9 +25,10 @@ from sksiamese._validation import (
 
 
 class HeadMethods:
-    """Fit, calibrate, extend and ask the head that decides on embeddings.
+    """Fit, calibrate and extend the head that decides on embeddings.
 
-    Mixed into the classifier, in front of ``BaseSiamese``.
+    Mixed into the classifier, in front of ``BaseSiamese``; ``PredictionMethods`` ask
+    what it builds.
     """
 
     @fit_context(prefer_skip_nested_validation=True)
@@ -67,6 +65,24 @@ class HeadMethods:
         ValueError
             If a label is not among the classes of the first call, or with
             ``unknown="reject"``, which needs held-out images.
+
+        See Also
+        --------
+        fit : Train on data that are there at once, with calibrated probabilities.
+        enroll : Add images without training.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_digits
+        >>> from sksiamese import SiameseClassifier
+        >>> X, y = load_digits(return_X_y=True)
+        >>> X = X.reshape(-1, 8, 8)
+        >>> clf = SiameseClassifier(random_state=0)
+        >>> for start in (0, 300, 600):
+        ...     chunk = slice(start, start + 300)
+        ...     clf = clf.partial_fit(X[chunk], y[chunk], classes=range(10))
+        >>> clf.enroll(X[:900], y[:900]).score(X[900:], y[900:]) > 0.5
+        True
         """
         if self.unknown is not None:
             raise ValueError(
@@ -118,6 +134,29 @@ class HeadMethods:
         ValueError
             If ``priors`` was an array or a dict without a new label, or if a label is
             that of unknown images. Nothing is changed then.
+
+        See Also
+        --------
+        fit : Train the network, where there is more to learn from than some images.
+        unknown_score : Find images that may be of a class not enrolled yet.
+
+        Examples
+        --------
+        The network learns eight digits, and gets to know the other two by ten images
+        each:
+
+        >>> import numpy as np
+        >>> from sklearn.datasets import load_digits
+        >>> from sksiamese import SiameseClassifier
+        >>> X, y = load_digits(return_X_y=True)
+        >>> X = X.reshape(-1, 8, 8)
+        >>> new = np.flatnonzero(y > 7)
+        >>> old = np.flatnonzero(y < 8)
+        >>> clf = SiameseClassifier(max_epochs=5, random_state=0).fit(X[old], y[old])
+        >>> clf.enroll(X[new[:20]], y[new[:20]]).classes_
+        array([0, 1, 2, 3, 4, 5, 6, 7, 8, 9])
+        >>> clf.score(X[new[20:]], y[new[20:]]) > 0.4
+        True
         """
         check_is_fitted(self)
         with warnings.catch_warnings():
@@ -133,133 +172,6 @@ class HeadMethods:
         head = copy.deepcopy(self.head_).partial_fit(self._embed(X), y)
         self._place_head(head, classes)
         return self
-
-    # --- what the head says ----------------------------------------------------------
-
-    def predict(self, X):
-        """Predict the class of each image.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, ...)
-            Images or rows of the shape seen in :meth:`fit`.
-
-        Returns
-        -------
-        ndarray of shape (n,)
-            Class labels, those with the largest probability; with ``unknown="reject"``
-            ``unknown_label_`` where :meth:`unknown_score` exceeds
-            ``unknown_threshold_``. The dtype is that of ``classes_``, or a wider one
-            that holds that label too.
-        """
-        Z, scores = self._ask(X)
-        best = self._calibrated(scores).argmax(axis=1)
-        if not hasattr(self, "unknown_threshold_"):
-            return self.classes_[best]
-        best[self._novelty(Z, scores) > self.unknown_threshold_] = -1  # the last
-        return add_label(self.classes_, self.unknown_label_)[best]
-
-    def predict_proba(self, X):
-        """Calibrated probability of each class.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, ...)
-            Images or rows of the shape seen in :meth:`fit`.
-
-        Returns
-        -------
-        float64 ndarray of shape (n, n_classes)
-            Probabilities, if the image is of one of the classes; columns in the order
-            of ``classes_``, rows add up to 1.
-        """
-        return softmax(self._calibrated(self._ask(X)[1]), axis=1)
-
-    def decision_function(self, X):
-        """Calibrated log-odds.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, ...)
-            Images or rows of the shape seen in :meth:`fit`.
-
-        Returns
-        -------
-        float64 ndarray of shape (n, n_classes), or (n,) for two classes
-            Logits whose softmax are the probabilities; for two classes the log-odds of
-            ``classes_[1]``. Minus infinity for a class of which no image is known.
-        """
-        logits = self._calibrated(self._ask(X)[1])
-        if len(self.classes_) == 2:
-            return logits[:, 1] - logits[:, 0]
-        return logits
-
-    def unknown_score(self, X):
-        """Distance to the nearest of what is known: larger is more likely unknown.
-
-        Available whatever ``unknown`` is; the area under its ROC curve says how well
-        images of other classes are told, whatever the threshold.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, ...)
-            Images or rows of the shape seen in :meth:`fit`.
-
-        Returns
-        -------
-        float64 ndarray of shape (n,)
-            Euclidean distances between embeddings, >= 0, at most 2 if
-            ``normalize=True``: to the nearest prototype or, with other classifiers, to
-            the nearest labelled image. With ``unknown="reject"`` the prototypes of
-            images that were not held out, which ``unknown_threshold_`` is for, count
-            too.
-        """
-        return self._novelty(self._embed(X))
-
-    def to_onnx(self, path):
-        """Write network and prototypes to an ONNX file, to be run without Python.
-
-        Its input ``"images"`` is an array of shape ``(n, *image_shape_)``, also where
-        rows came flattened and pixels from files, with any n and the dtype of the
-        first images trained on, such as ``uint8``. Its outputs are, but for rounding,
-
-        - ``"embeddings"``, float32 of shape ``(n, embedding_dim)``: :meth:`transform`;
-        - ``"probabilities"``, float32 of shape ``(n, n_classes)``:
-          :meth:`predict_proba`;
-        - ``"labels"`` of shape ``(n,)``: :meth:`predict`, ``unknown_label_`` included,
-          as strings or int64. For classes that are neither strings (in Unicode and
-          without nulls) nor whole numbers, their index in ``classes_``;
-        - ``"unknown_score"``, float32 of shape ``(n,)``: :meth:`unknown_score`.
-
-        Values that are no numbers or overflow are not refused there: with
-        ``unknown="reject"`` such images are unknown, otherwise their probabilities are
-        NaN. While this runs, trainings in other threads wait, and predictions there may
-        differ by rounding.
-
-        Parameters
-        ----------
-        path : path-like
-            File to write, in one step: an older one stays as it is if this fails.
-
-        Raises
-        ------
-        ImportError
-            If onnx or onnxscript is missing: ``pip install "sksiamese[onnx]"``; or if
-            PyTorch is older than 2.9.
-
-        ValueError
-            If ``classifier`` is not ``"prototype"``, or the backbone does what ONNX
-            cannot express, or has weights of 2 GiB.
-
-        Notes
-        -----
-        The model's metadata hold as JSON ``image_shape``; ``classes``; ``labels``,
-        which is ``"classes"`` or ``"indices"``; and with ``unknown="reject"``
-        ``unknown_label`` and ``unknown_threshold``. The operators are those of opset
-        18, which onnxruntime knows since version 1.14.
-        """
-        check_is_fitted(self)
-        export_classifier(self, path)
 
     # --- the head --------------------------------------------------------------------
 
@@ -336,21 +248,6 @@ class HeadMethods:
             return None
         return self.priors_[np.searchsorted(self.classes_, head.classes_)]
 
-    def _ask(self, X):
-        """Embeddings, and what the head says of them."""
-        Z = self._embed(X)  # refuses what is not fitted
-        return Z, self.head_.logits(Z)
-
-    def _calibrated(self, scores):
-        """Calibrated logits, columns in the order of ``classes_``."""
-        head = self.head_
-        logits = log_odds(head, scores, self.temperature_, self._wanted_priors(head))
-        if len(head.classes_) == len(self.classes_):
-            return logits
-        every = np.full((len(logits), len(self.classes_)), -np.inf)
-        every[:, np.searchsorted(self.classes_, head.classes_)] = logits
-        return every
-
     # --- the open set ----------------------------------------------------------------
 
     def _calibrate_threshold(self, head, Z, y, groups, seed):
@@ -366,13 +263,6 @@ class HeadMethods:
         warn_of_promise(
             self.unknown_calibration_, self.max_fpr, self.classes_, stacklevel=6
         )
-
-    def _novelty(self, Z, scores=None):
-        """Distance to the nearest of what is known."""
-        novelty = self.head_.novelty(Z, scores)
-        if self._unknown_head is None:
-            return novelty
-        return np.minimum(novelty, self._unknown_head.novelty(Z))
 
     def _drop_threshold(self):
         """Forget what an earlier ``fit`` knew of unknown images."""

@@ -13,7 +13,12 @@ class HistoryDisplay:
     Make one by :meth:`from_estimator` or :meth:`from_history`. Three panels share the
     epochs: the loss; the mean distances of the training pairs of one class and of two,
     which must part for anything to be learned; the area under the ROC curve of held-out
-    pairs, with its best epoch marked. What was not recorded has no panel.
+    pairs (0.5 is chance), with its best epoch marked. What was not recorded has no
+    panel. A loss that still falls in the last epoch asks for more of them; both
+    distances near 0 tell of collapsed embeddings; a held-out curve that falls while the
+    distances part, of overfitting.
+
+    Read more in the :ref:`User Guide <guide-losses>`.
 
     Parameters
     ----------
@@ -35,6 +40,11 @@ class HistoryDisplay:
     lines_ : dict of matplotlib Line2D
         The curves, by their name in the history.
 
+    See Also
+    --------
+    PairDistanceDisplay : Distances of same and different pairs after the training.
+    sklearn.model_selection.LearningCurveDisplay : Scores by number of images.
+
     Examples
     --------
     >>> import matplotlib.pyplot as plt
@@ -53,6 +63,10 @@ class HistoryDisplay:
     @classmethod
     def from_estimator(cls, estimator, *, ax=None):
         """Plot the training of a fitted estimator.
+
+        Of a search it is the training of the best estimator, on all images. There is no
+        panel of held-out pairs where ``validation_fraction`` left too few images for
+        them.
 
         Parameters
         ----------
@@ -75,6 +89,23 @@ class HistoryDisplay:
 
         NotFittedError
             If it is, or holds, a SiameseEmbedder or SiameseClassifier without a fit.
+
+        See Also
+        --------
+        from_history : Plot the records of a training alone.
+
+        Examples
+        --------
+        >>> import matplotlib.pyplot as plt
+        >>> from sklearn.datasets import load_digits
+        >>> from sksiamese import SiameseEmbedder
+        >>> from sksiamese.display import HistoryDisplay
+        >>> X, y = load_digits(return_X_y=True)
+        >>> embedder = SiameseEmbedder("mlp", max_epochs=2, random_state=0)
+        >>> display = HistoryDisplay.from_estimator(embedder.fit(X[:200], y[:200]))
+        >>> list(display.lines_)
+        ['loss', 'positive_distance', 'negative_distance', 'validation_score']
+        >>> plt.close(display.figure_)
         """
         siamese = find_siamese(estimator)
         if siamese is None:
@@ -88,6 +119,9 @@ class HistoryDisplay:
     @classmethod
     def from_history(cls, history, *, ax=None):
         """Plot a training by its records.
+
+        Records of several calls of ``partial_fit``, or of another program, can be
+        joined first.
 
         Parameters
         ----------
@@ -108,11 +142,26 @@ class HistoryDisplay:
         ------
         ValueError
             If there is nothing to plot or the records differ in length.
+
+        See Also
+        --------
+        from_estimator : Take the records of a fitted estimator.
+
+        Examples
+        --------
+        >>> import matplotlib.pyplot as plt
+        >>> from sksiamese.display import HistoryDisplay
+        >>> display = HistoryDisplay.from_history({"loss": [0.5, 0.3, 0.2]})
+        >>> display.lines_["loss"].get_ydata()
+        array([0.5, 0.3, 0.2])
+        >>> plt.close(display.figure_)
         """
         return cls(history=history).plot(ax)
 
     def plot(self, ax=None):
         """Draw the panels.
+
+        They stand one above the other within the axes, whose frame is hidden.
 
         Parameters
         ----------
@@ -123,6 +172,25 @@ class HistoryDisplay:
         -------
         HistoryDisplay
             The display itself.
+
+        Raises
+        ------
+        ValueError
+            If there is nothing to plot or the records differ in length.
+
+        See Also
+        --------
+        matplotlib.axes.Axes.inset_axes : What makes the panels.
+
+        Examples
+        --------
+        >>> import matplotlib.pyplot as plt
+        >>> from sksiamese.display import HistoryDisplay
+        >>> figure, ax = plt.subplots(figsize=(4, 2))
+        >>> display = HistoryDisplay(history={"loss": [0.5, 0.3]}).plot(ax)
+        >>> display.axes_["loss"].get_xlabel()
+        'Epoch'
+        >>> plt.close(figure)
         """
         curves = _read_history(self.history)
         kinds = {"distance": ("positive_distance", "negative_distance")}
@@ -136,9 +204,11 @@ class HistoryDisplay:
         self.ax_.set_axis_off()
         self.axes_, self.lines_ = {}, {}
         height = 1 / len(panels)
+        # A line of text above each panel, where the legend covers no curve.
+        line = 20 / 72 * self.figure_.dpi / self.ax_.get_window_extent().height
+        line = min(line, 0.4 * height)
         for k, (panel, names) in enumerate(panels):
-            bounds = [0, 1 - (k + 1) * height + 0.02, 1, height - 0.04]
-            inner = self.ax_.inset_axes(bounds)
+            inner = self.ax_.inset_axes([0, 1 - (k + 1) * height, 1, height - line])
             self.axes_[panel] = inner
             for name in names:
                 self.lines_[name] = _plot_curve(inner, name, curves[name])
@@ -152,7 +222,7 @@ class HistoryDisplay:
 
         labels = {
             "loss": "Loss",
-            "distance": "Mean distance",
+            "distance": "Distance",
             "validation_score": "Pair AUC",
         }
         inner = list(self.axes_.values())
@@ -163,10 +233,18 @@ class HistoryDisplay:
         inner[-1].xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         for panel, axes in self.axes_.items():
             axes.set_ylabel(labels[panel], fontsize="small")
+            axes.tick_params(labelsize="small")
             axes.yaxis.set_major_locator(MaxNLocator(4))
             axes.grid(True, linewidth=0.5, alpha=0.5)
-            axes.legend(fontsize="small")
-        self.figure_.align_ylabels(inner)
+            axes.legend(
+                loc="lower right",
+                bbox_to_anchor=(1, 1),
+                borderaxespad=0,
+                ncols=2,
+                columnspacing=1.2,
+                frameon=False,
+                fontsize="small",
+            )
 
 
 def _read_history(history):
@@ -203,10 +281,10 @@ def _plot_curve(axes, name, values):
     epochs = np.arange(1, len(values) + 1)
     looks = {
         "loss": {"color": "black", "label": "training"},
-        "positive_distance": {"color": SAME, "label": "training, same class"},
+        "positive_distance": {"color": SAME, "label": "training pairs, same class"},
         "negative_distance": {
             "color": DIFFERENT,
-            "label": "training, different classes",
+            "label": "different classes",
             "linestyle": "--",
         },
         "validation_score": {"color": "black", "label": "held-out pairs"},

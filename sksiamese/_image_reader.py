@@ -6,6 +6,7 @@ from numbers import Integral, Real
 from sklearn.base import BaseEstimator, TransformerMixin
 
 from sksiamese._decode import is_grey
+from sksiamese._documentation import DocumentedMixin
 from sksiamese._file_input import check_paths, check_size
 from sksiamese._reading import Reading, read_files
 from sksiamese._validation import (
@@ -26,12 +27,14 @@ READING = {
 }
 
 
-class ImageReader(TransformerMixin, BaseEstimator):
+class ImageReader(DocumentedMixin, TransformerMixin, BaseEstimator):
     """Transform file names into arrays of pixels, as a step of a pipeline.
 
     The siamese estimators take file names themselves; the reader is for other
     estimators, for samplers of embeddings, and for what estimators do not offer, such
     as ``aspect`` and ``value_range``.
+
+    Read more in the :ref:`User Guide <guide-classify>`.
 
     Parameters
     ----------
@@ -126,6 +129,9 @@ class ImageReader(TransformerMixin, BaseEstimator):
     def fit(self, X, y=None):
         """Look at the files' headers to choose the mode.
 
+        No pixel is read; with ``mode="grey"`` or ``"rgb"`` no file is opened. Files may
+        therefore still turn out to be broken in :meth:`transform`.
+
         Parameters
         ----------
         X : array-like of str or path-like, of shape (n,) or (n, 1)
@@ -138,6 +144,22 @@ class ImageReader(TransformerMixin, BaseEstimator):
         -------
         ImageReader
             The fitted reader.
+
+        See Also
+        --------
+        transform : Read the pixels.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> from PIL import Image
+        >>> from sksiamese.images import ImageReader
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     Image.new("L", (60, 45)).save(f"{folder}/grey.png")
+        ...     Image.new("RGB", (60, 45)).save(f"{folder}/colour.png")
+        ...     reader = ImageReader(root=folder).fit(["grey.png", "colour.png"])
+        >>> reader.mode_
+        'rgb'
         """
         names = self._locate(X)
         self._make_reading("grey")
@@ -149,6 +171,10 @@ class ImageReader(TransformerMixin, BaseEstimator):
 
     def transform(self, X):
         """Read files.
+
+        Files are decoded in ``n_jobs`` threads, one that is named several times only
+        once, and shrunk while they are read, so that no more than ``image_size`` of
+        each is kept.
 
         Parameters
         ----------
@@ -164,6 +190,23 @@ class ImageReader(TransformerMixin, BaseEstimator):
         ------
         ImageReadError
             If a file cannot be read.
+
+        See Also
+        --------
+        fit : Choose between grey and colour.
+        load_image_folder : Arrays and labels of one folder per class.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> from PIL import Image
+        >>> from sksiamese.images import ImageReader
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     Image.new("RGB", (600, 450)).save(f"{folder}/a.jpg")
+        ...     reader = ImageReader(image_size=(48, 64), root=folder, suffix=".jpg")
+        ...     pixels = reader.fit(["a"]).transform(["a"])
+        >>> pixels.shape
+        (1, 48, 64, 3)
         """
         check_is_fitted(self)
         return read_files(self._locate(X), self._make_reading(self.mode_))[0]
@@ -188,6 +231,10 @@ class ImageReader(TransformerMixin, BaseEstimator):
             self.cache_dir,
             self.verbose,
         )
+
+    def _doc_link_url_param_generator(self):
+        """Name the public module, which is not the first part of the private one."""
+        return {"estimator_module": "sksiamese.images", "estimator_name": "ImageReader"}
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

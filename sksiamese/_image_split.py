@@ -69,7 +69,8 @@ def hold_out(labels, fraction, *, groups=None, random_state=None):
 
     Without groups, a class takes part when its share is two images at least, so that
     held-out pairs of it exist; smaller classes train whole. With groups, whole groups
-    are held out, stratified as far as they allow.
+    are held out, stratified as far as they allow. Read more in the
+    :ref:`User Guide <guide-groups>`.
 
     Parameters
     ----------
@@ -94,12 +95,24 @@ def hold_out(labels, fraction, *, groups=None, random_state=None):
         The others; empty when nothing can be set apart without leaving fewer than two
         classes, or none with two images, to train on.
 
+    See Also
+    --------
+    split_pairs : Two sides of images, and pairs within each.
+    sklearn.model_selection.StratifiedGroupKFold : Folds of all images.
+
     Examples
     --------
     >>> from sksiamese.pairs import hold_out
     >>> train, held_out = hold_out([0] * 20 + [1] * 40, 0.1, random_state=0)
     >>> len(train), len(held_out)
     (54, 6)
+
+    Patients stay whole.
+
+    >>> patients = [row // 3 for row in range(60)]
+    >>> train, held_out = hold_out([0, 1] * 30, 0.1, groups=patients, random_state=0)
+    >>> {patients[row] for row in train} & {patients[row] for row in held_out}
+    set()
     """
     labels = np.asarray(labels)
     everything = np.arange(len(labels))

@@ -2,8 +2,7 @@
 
 import inspect
 import warnings
-from numbers import Integral, Real
-from typing import NamedTuple
+from numbers import Integral
 
 import numpy as np
 from scipy.stats import binomtest
@@ -13,54 +12,13 @@ from sklearn.metrics import accuracy_score, roc_auc_score
 from sklearn.utils.multiclass import unique_labels
 from sklearn.utils.validation import column_or_1d
 
+from sksiamese._confidence import ConfidenceInterval, check_level
 from sksiamese._encoding import check_weights, encode
 from sksiamese._verification_metrics import all_pairs, pair_roc_auc
 
 # An interval from the resamples in which a score exists is one given that it exists;
 # with more than a tenth missing, that is another question.
 _FEWEST_DEFINED = 0.9
-
-
-class ConfidenceInterval(NamedTuple):
-    """A score with the bounds of its confidence interval.
-
-    Parameters
-    ----------
-    estimate : float or ndarray
-        The score itself.
-
-    low : float or ndarray
-        Lower bound.
-
-    high : float or ndarray
-        Upper bound.
-
-    Examples
-    --------
-    >>> from sksiamese.metrics import ConfidenceInterval
-    >>> interval = ConfidenceInterval(0.8123456, 0.75, 0.9)
-    >>> interval
-    ConfidenceInterval(estimate=0.8123, low=0.75, high=0.9)
-    >>> print(interval)
-    0.8123 (0.7500 to 0.9000)
-    >>> estimate, low, high = interval
-    """
-
-    estimate: float
-    low: float
-    high: float
-
-    def __repr__(self):
-        shown = (
-            f"{name}={np.array2string(np.asarray(value), precision=4, separator=', ')}"
-            for name, value in self._asdict().items()
-        )
-        return f"ConfidenceInterval({', '.join(shown)})"
-
-    def __str__(self):
-        if np.ndim(self.estimate):
-            return repr(self)
-        return f"{self.estimate:.4f} ({self.low:.4f} to {self.high:.4f})"
 
 
 def confidence_interval(
@@ -79,6 +37,8 @@ def confidence_interval(
     What is drawn anew is what would be drawn anew in another study: patients when there
     are several images of each (``groups``), images when the same image is in several
     pairs (``pairs``), probes when neighbours are looked up, and rows otherwise.
+
+    Read more in the :ref:`User Guide <guide-verify>`.
 
     Parameters
     ----------
@@ -139,6 +99,12 @@ def confidence_interval(
     UserWarning
         If all resamples have one value (at every rank), as when no error was seen: the
         bootstrap knows nothing of errors that did not occur.
+
+    See Also
+    --------
+    few_shot_accuracy : States its own interval, over episodes.
+    sksiamese.pairs.sample_pairs : Draws pairs, of which the interval needs the rows.
+    scipy.stats.bootstrap : Of independent rows.
 
     Notes
     -----
@@ -211,25 +177,6 @@ def confidence_interval(
             stacklevel=2,
         )
     return ConfidenceInterval(estimate, low[()], high[()])
-
-
-def check_level(confidence_level):
-    """Refuse a confidence that is no share.
-
-    Parameters
-    ----------
-    confidence_level : float
-        Should be in (0, 1).
-
-    Raises
-    ------
-    ValueError
-        If it is not.
-    """
-    if not (isinstance(confidence_level, Real) and 0 < confidence_level < 1):
-        raise ValueError(
-            f"confidence_level={confidence_level!r} must be a number in (0, 1)."
-        )
 
 
 def _check_settings(method, n_resamples):

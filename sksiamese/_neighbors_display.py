@@ -1,21 +1,19 @@
 """NeighborsDisplay: probes beside what a gallery finds (layer 4, step 2)."""
 
-import os
 from numbers import Integral
 
 import numpy as np
 from sklearn.utils.validation import check_array
 
 from sksiamese._encoding import encode_together
-from sksiamese._file_input import check_paths
-from sksiamese._plotting import (
-    SAME,
-    find_siamese,
-    load_images,
-    make_axes,
-    make_pictures,
+from sksiamese._gallery_images import (
+    check_image,
+    find_entries,
+    list_probes,
+    load_image,
 )
-from sksiamese._reading import Reading, read_files
+from sksiamese._pictures import make_pictures
+from sksiamese._plotting import SAME, find_siamese, make_axes
 
 _WRONG = "#D55E00"  # vermilion of Okabe and Ito's palette
 _MAX = 25  # probes, and neighbours of each, that can be told apart on a screen
@@ -24,7 +22,6 @@ _LOOKS = {
     True: {"edgecolor": SAME, "linewidth": 2},
     False: {"edgecolor": _WRONG, "linewidth": 2, "linestyle": "--"},
 }
-_FILE_SIZE = 224, 224
 _LONGEST_NAME = 15
 _VERDICTS = {None: "", True: " right", False: " wrong"}
 # In units of the longer side of an image: a cell with its frame, the gap between the
@@ -37,7 +34,11 @@ class NeighborsDisplay:
 
     Make one by :meth:`from_gallery`. Under each item stand its label and its distance;
     where the probe's label is known, too, also whether it is right, which is to say the
-    same. Wrong ones are in bold, in a dashed frame.
+    same. Wrong ones are in bold, in a dashed frame, and the title counts the right
+    ones. A few probes show what the embedding takes for alike; how often it is right
+    is for a score to say.
+
+    Read more in the :ref:`User Guide <guide-search>`.
 
     Parameters
     ----------
@@ -73,6 +74,11 @@ class NeighborsDisplay:
 
     texts_ : list of matplotlib Text
         What stands under each image, in the same order.
+
+    See Also
+    --------
+    sksiamese.search.Gallery.evaluate : Scores of a search, over many probes.
+    EmbeddingDisplay : A map of all images.
 
     Notes
     -----
@@ -126,6 +132,9 @@ class NeighborsDisplay:
         ax=None,
     ):
         """Search a gallery and show what it finds.
+
+        Probes that are in the gallery find themselves first, at distance 0: search for
+        others, or leave them out by ``where``.
 
         Parameters
         ----------
@@ -181,6 +190,28 @@ class NeighborsDisplay:
             If there are too many probes or neighbours, lengths differ, labels are asked
             for that the items do not have, an id is twice in the index of ``images``,
             or images cannot be shown; also what ``gallery.search`` raises.
+
+        See Also
+        --------
+        sksiamese.search.Gallery.search : Distances, ids and metadata without a picture.
+
+        Examples
+        --------
+        >>> import matplotlib.pyplot as plt
+        >>> from sklearn.datasets import load_digits
+        >>> from sksiamese.display import NeighborsDisplay
+        >>> from sksiamese.search import Gallery
+        >>> X, y = load_digits(return_X_y=True)
+        >>> images, probes = X.reshape(-1, 8, 8), slice(1500, 1503)
+        >>> gallery = Gallery(None)  # of the pixels themselves
+        >>> metadata = [{"label": int(label)} for label in y[:1500]]
+        >>> ids = gallery.add(X[:1500], metadata=metadata)
+        >>> display = NeighborsDisplay.from_gallery(
+        ...     gallery, X[probes], images, y[probes], probe_images=images[probes], k=4
+        ... )
+        >>> display.ax_.get_title()
+        '12 of 12 neighbours right'
+        >>> plt.close(display.figure_)
         """
         _check_size(len(X), k)
         probes_name = "X" if probe_images is None else "probe_images"
@@ -191,15 +222,21 @@ class NeighborsDisplay:
                     " images of the probes as probe_images."
                 )
             probe_images = X
-        probe_images = _list_probes(probe_images, len(X))
+        probe_images = list_probes(probe_images, len(X))
         siamese = find_siamese(gallery.embedder)
         distances, ids, metadata = gallery.search(
             X, k=k, where=where, return_metadata=True
         )
         ids = ids.tolist()
-        found = _look_up(images, dict.fromkeys(i for row in ids for i in row))
-        found = {i: _load(found[i], "images", image_shape, siamese) for i in found}
-        probes = [_load(p, probes_name, image_shape, siamese) for p in probe_images]
+        found = find_entries(images, dict.fromkeys(i for row in ids for i in row))
+        found = {
+            key: load_image(entry, "images", image_shape, siamese)
+            for key, entry in found.items()
+        }
+        probes = [
+            load_image(entry, probes_name, image_shape, siamese)
+            for entry in probe_images
+        ]
         display = cls(
             probes=probes,
             neighbors=[[found[i] for i in row] for row in ids],
@@ -211,6 +248,9 @@ class NeighborsDisplay:
 
     def plot(self, ax=None):
         """Draw the grid.
+
+        Letters shrink with the images, to 4 points at least, and labels are cut after
+        15 letters.
 
         Parameters
         ----------
@@ -227,14 +267,31 @@ class NeighborsDisplay:
         ValueError
             If lengths differ, images have no pixels or infinite ones, or the labels of
             probes and items are not of one kind.
+
+        See Also
+        --------
+        matplotlib.axes.Axes.imshow : What draws the images.
+
+        Examples
+        --------
+        >>> import matplotlib.pyplot as plt
+        >>> from sklearn.datasets import load_digits
+        >>> from sksiamese.display import NeighborsDisplay
+        >>> images = load_digits().images
+        >>> display = NeighborsDisplay(
+        ...     probes=images[:1], neighbors=[images[10:12]], distances=[[0.2, 0.7]]
+        ... )
+        >>> [text.get_text() for text in display.plot().texts_]
+        ['probe', '0.200', '0.700']
+        >>> plt.close(display.figure_)
         """
         distances = self._check_shapes()
         n, k = distances.shape
         verdicts = _judge(self.labels, self.y, distances.shape)
         images = []
         for probe, found in zip(self.probes, self.neighbors, strict=True):
-            images.append(_check_image(probe, "probes"))
-            images.extend(_check_image(image, "neighbors") for image in found)
+            images.append(check_image(probe, "probes"))
+            images.extend(check_image(image, "neighbors") for image in found)
         pictures = iter(_make_pictures(images))
         row_height = _CELL + 0.1 + (1 if self.labels is None else 2) * _LINE
         width, height = (k + 1) * _CELL + _GAP, n * row_height
@@ -255,9 +312,7 @@ class NeighborsDisplay:
         ax.set_axis_off()
         judged = [verdict for verdict in verdicts.flat if verdict is not None]
         if judged:
-            ax.set_title(
-                f"{sum(judged)} of {len(judged)} have the label of their probe"
-            )
+            ax.set_title(f"{sum(judged)} of {len(judged)} neighbours right")
         return self
 
     def _check_shapes(self):
@@ -343,78 +398,6 @@ def _check_size(n, k):
         )
     if not isinstance(k, Integral) or not 1 <= k <= _MAX:
         raise ValueError(f"k must be a whole number from 1 to {_MAX}, got {k!r}.")
-
-
-def _look_up(images, ids):
-    """Entries of the ids that were found."""
-    if not getattr(getattr(images, "index", None), "is_unique", True):
-        raise ValueError(
-            "images has an index with an entry that is there twice: pass one image of"
-            " each id, such as images[~images.index.duplicated()]."
-        )
-    # Without loc, a DataFrame gives columns.
-    entries = getattr(images, "loc", images)
-    found, missing = {}, []
-    for key in ids:
-        try:
-            # A negative row number would count from the end.
-            if not hasattr(images, "keys") and key < 0:
-                raise IndexError(key)
-            found[key] = entries[key]
-        except (KeyError, IndexError, TypeError):
-            missing.append(key)
-    if missing:
-        shown = ", ".join(map(repr, missing[:3])) + ", ..." * (len(missing) > 3)
-        raise KeyError(
-            f"images has no entry for the id {shown} of the gallery: pass a dict or"
-            " Series from id to image, or an array whose row numbers are the ids."
-        )
-    return found
-
-
-def _list_probes(images, n):
-    """Entries of the probes, one by one."""
-    given, names = images, check_paths(images)
-    if names is not None:
-        images = names
-    elif not isinstance(images, (list, tuple)):
-        images = np.asarray(images)
-        if not images.ndim:
-            raise TypeError(
-                f"probe_images must be a sequence of {n} images, rows or file names, in"
-                f" the order of X, got {type(given).__name__}: pass a list."
-            )
-    if len(images) != n:
-        raise ValueError(f"probe_images has {len(images)} entries, but X has {n}.")
-    return images
-
-
-def _load(entry, name, image_shape, siamese):
-    """One image of an image, a row or a file name."""
-    if isinstance(entry, (str, os.PathLike)):
-        reading = Reading(_FILE_SIZE, "auto", aspect="pad")
-        return read_files([os.fspath(entry)], reading)[0][0]
-    entry = _check_image(entry, name)[None]
-    return load_images(entry, image_shape=image_shape, siamese=siamese)[0]
-
-
-def _check_image(image, name):
-    """Refuse an image that has no pixels, or values that no colour stands for."""
-    image = check_array(
-        np.asarray(image),
-        dtype="numeric",
-        ensure_2d=False,
-        allow_nd=True,
-        ensure_min_samples=0,
-        ensure_min_features=0,
-        input_name=name,
-    )
-    if not image.size:
-        raise ValueError(
-            f"{name} has an image of shape {image.shape}, which has no pixels: replace"
-            " it."
-        )
-    return image
 
 
 def _read_labels(metadata, label, y):

@@ -45,6 +45,9 @@ class _PairDisplay:
     ):
         """Plot the distances that an estimator measures between pairs of images.
 
+        Take pairs of images that the estimator was not fitted on: those of training
+        images lie apart even where nothing was learned that holds for others.
+
         Parameters
         ----------
         estimator : estimator
@@ -79,6 +82,27 @@ class _PairDisplay:
         -------
         display : PairDistanceDisplay or DetDisplay
             The display, with what it has drawn.
+
+        See Also
+        --------
+        from_predictions : Plot distances that were measured before.
+        sksiamese.pairs.sample_pairs : Draw pairs of row numbers.
+
+        Examples
+        --------
+        >>> import matplotlib.pyplot as plt
+        >>> from sklearn.datasets import load_digits
+        >>> from sksiamese import SiameseEmbedder
+        >>> from sksiamese.display import DetDisplay
+        >>> from sksiamese.pairs import sample_pairs
+        >>> X, y = load_digits(return_X_y=True)
+        >>> embedder = SiameseEmbedder("mlp", max_epochs=1, random_state=0)
+        >>> embedder = embedder.fit(X[:200], y[:200])
+        >>> pairs, same = sample_pairs(y[200:], 100, random_state=0)
+        >>> display = DetDisplay.from_estimator(embedder, pairs, same, images=X[200:])
+        >>> display.equal_error_rate_ < 0.5  # better than chance
+        True
+        >>> plt.close(display.figure_)
         """
         return cls.from_predictions(
             same,
@@ -94,6 +118,9 @@ class _PairDisplay:
         cls, same, distances, *, threshold=None, name=None, ax=None, **kwargs
     ):
         """Plot given distances of pairs.
+
+        They may come from any model. Of scores, of which large ones mean alike, pass
+        what falls with them, such as 1 minus the cosine similarity.
 
         Parameters
         ----------
@@ -119,6 +146,21 @@ class _PairDisplay:
         -------
         display : PairDistanceDisplay or DetDisplay
             The display, with what it has drawn.
+
+        See Also
+        --------
+        from_estimator : Measure the distances, too.
+
+        Examples
+        --------
+        >>> import matplotlib.pyplot as plt
+        >>> from sksiamese.display import PairDistanceDisplay
+        >>> display = PairDistanceDisplay.from_predictions(
+        ...     [1, 1, 0, 0], [0.1, 0.4, 0.9, 1.3], name="By hand"
+        ... )
+        >>> display.ax_.get_title()
+        'By hand'
+        >>> plt.close(display.figure_)
         """
         display = cls(same=same, distances=distances, threshold=threshold, name=name)
         return display.plot(ax, **kwargs)
@@ -141,9 +183,13 @@ class _PairDisplay:
 class PairDistanceDisplay(_PairDisplay):
     """Histograms of the distances of same and different pairs, with the threshold.
 
-    Make one by :meth:`from_estimator` or :meth:`from_predictions`. The area of each
-    histogram is 1, however many pairs of that kind there are; with pairs of one kind
-    there is one histogram. The legend tells the error rates at the threshold.
+    Make one by :meth:`from_estimator` or :meth:`from_predictions`. The less the two
+    histograms overlap, the better pairs can be told apart; same pairs to the right of
+    the threshold are rejected, different ones to its left accepted, and the legend says
+    how many. The area of each histogram is 1, however many pairs of that kind there
+    are; with pairs of one kind there is one histogram.
+
+    Read more in the :ref:`User Guide <guide-verify>`.
 
     Parameters
     ----------
@@ -194,6 +240,8 @@ class PairDistanceDisplay(_PairDisplay):
     def plot(self, ax=None, *, name=None, bins=None):
         """Draw the histograms.
 
+        A display can be drawn again, with other bins or on other axes.
+
         Parameters
         ----------
         ax : matplotlib Axes or None, default=None
@@ -210,6 +258,21 @@ class PairDistanceDisplay(_PairDisplay):
         -------
         PairDistanceDisplay
             The display itself.
+
+        See Also
+        --------
+        matplotlib.axes.Axes.hist : What draws them.
+
+        Examples
+        --------
+        >>> import matplotlib.pyplot as plt
+        >>> from sksiamese.display import PairDistanceDisplay
+        >>> display = PairDistanceDisplay(
+        ...     same=[1, 1, 0, 0], distances=[0.1, 0.4, 0.9, 1.3], threshold=0.5
+        ... ).plot(bins=4)
+        >>> list(display.histograms_)
+        ['same', 'different']
+        >>> plt.close(display.figure_)
         """
         self.ax_ = ax = make_axes(ax, (6.4, 4.0), self)
         self.figure_ = ax.figure
@@ -250,10 +313,14 @@ class PairDistanceDisplay(_PairDisplay):
 class DetDisplay(_PairDisplay):
     """Detection error tradeoff: false rejects against false accepts of a verification.
 
-    Make one by :meth:`from_estimator` or :meth:`from_predictions`. On the axes of
-    normal deviates the curve of normally distributed distances is a straight line [1]_,
-    and small rates get room. The point of equal errors is marked, and the threshold, if
-    there is one. A rate of 0, which has no place on such axes, is drawn at half a pair.
+    Make one by :meth:`from_estimator` or :meth:`from_predictions`. The nearer a curve
+    lies to the lower left corner the better; chance is a falling line through 50 %. On
+    axes of normal deviates the curve of normally distributed distances is a straight
+    line [1]_, and small rates get room. A circle marks equal errors, where the curve
+    meets the dotted line, and a cross the threshold, if there is one. A rate of 0,
+    which has no place on such axes, is drawn at half a pair.
+
+    Read more in the :ref:`User Guide <guide-verify>`.
 
     Parameters
     ----------
@@ -312,6 +379,8 @@ class DetDisplay(_PairDisplay):
     def plot(self, ax=None, *, name=None, **kwargs):
         """Draw the curve; on axes that hold others, beside them.
 
+        Limits grow as needed, and each curve takes the next colour.
+
         Parameters
         ----------
         ax : matplotlib Axes or None, default=None
@@ -332,6 +401,22 @@ class DetDisplay(_PairDisplay):
         ------
         ValueError
             If there are no pairs of one of the kinds.
+
+        See Also
+        --------
+        matplotlib.axes.Axes.plot : What draws the curve.
+
+        Examples
+        --------
+        >>> import matplotlib.pyplot as plt
+        >>> from sksiamese.display import DetDisplay
+        >>> same = [1, 1, 1, 1, 0, 0, 0, 0]
+        >>> good = DetDisplay(same=same, distances=[1, 2, 3, 6, 5, 7, 8, 9], name="A")
+        >>> poor = DetDisplay(same=same, distances=[1, 4, 6, 8, 2, 5, 7, 9], name="B")
+        >>> _ = poor.plot(good.plot().ax_, linestyle="--")
+        >>> [text.get_text() for text in good.ax_.get_legend().get_texts()]
+        ['A (EER 25 %)', 'B (EER 50 %)']
+        >>> plt.close(good.figure_)
         """
         if self.same.all() or not self.same.any():
             kind = KIND_NAMES[bool(self.same[0])]
@@ -346,15 +431,19 @@ class DetDisplay(_PairDisplay):
         earlier = [*ax.get_xlim(), *ax.get_ylim()] if ax.has_data() else []
         label = f"EER {percent(self.equal_error_rate_)}"
         name = name or self.name
-        label = f"{name} ({label})" if name else label
-        (self.line_,) = ax.plot(*self._place(*rates), **{"label": label, **kwargs})
+        label = kwargs.pop("label", f"{name} ({label})" if name else label)
+        (self.line_,) = ax.plot(*self._place(*rates), **kwargs)
         color = self.line_.get_color()
+        # With the look of the curve, so that the legend shows a line with a circle.
         self.equal_error_point_ = self._mark(
             [self.equal_error_rate_] * 2,
             "o",
             color=color,
-            markersize=11,
+            markersize=9,
             fillstyle="none",
+            linestyle=self.line_.get_linestyle(),
+            linewidth=self.line_.get_linewidth(),
+            label=label,
         )
         self.threshold_point_ = None
         if self.threshold is not None:

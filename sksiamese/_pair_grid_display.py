@@ -5,6 +5,7 @@ from numbers import Integral
 
 import numpy as np
 
+from sksiamese._pictures import load_images, make_pictures
 from sksiamese._plotting import (
     KIND_NAMES,
     SAME,
@@ -12,9 +13,7 @@ from sksiamese._plotting import (
     check_threshold,
     find_siamese,
     find_threshold,
-    load_images,
     make_axes,
-    make_pictures,
     pair_distances,
     pair_members,
 )
@@ -29,7 +28,10 @@ class PairGridDisplay:
 
     Make one by :meth:`from_estimator` or :meth:`from_predictions`. Under each pair
     stand what it is in truth and its distance; with a threshold also whether that
-    judges it right. Wrong pairs are in bold, in a dashed frame.
+    judges it right. Wrong pairs are in bold, in a dashed frame. The hardest pairs come
+    first; look there for wrong labels, and for what the network takes for alike.
+
+    Read more in the :ref:`User Guide <guide-verify>`.
 
     Parameters
     ----------
@@ -61,6 +63,11 @@ class PairGridDisplay:
 
     texts_ : list of matplotlib Text
         What stands under each pair.
+
+    See Also
+    --------
+    PairDistanceDisplay : The distances of all pairs.
+    NeighborsDisplay : Images beside those found for them.
 
     Notes
     -----
@@ -109,6 +116,8 @@ class PairGridDisplay:
     ):
         """Show pairs with the distances that an estimator measures.
 
+        All pairs are measured, and only those shown are kept as images.
+
         Parameters
         ----------
         estimator : estimator
@@ -152,6 +161,29 @@ class PairGridDisplay:
         -------
         display : PairGridDisplay
             The display, with what it has drawn.
+
+        See Also
+        --------
+        from_predictions : Show pairs whose distances were measured before.
+        sksiamese.pairs.sample_pairs : Draw pairs of row numbers.
+
+        Examples
+        --------
+        >>> import matplotlib.pyplot as plt
+        >>> from sklearn.datasets import load_digits
+        >>> from sksiamese import SiameseEmbedder
+        >>> from sksiamese.display import PairGridDisplay
+        >>> from sksiamese.pairs import sample_pairs
+        >>> X, y = load_digits(return_X_y=True)
+        >>> embedder = SiameseEmbedder("mlp", max_epochs=1, random_state=0)
+        >>> embedder = embedder.fit(X[:200], y[:200])
+        >>> pairs, same = sample_pairs(y[200:], 100, random_state=0)
+        >>> display = PairGridDisplay.from_estimator(
+        ...     embedder, pairs, same, images=X[200:], image_shape=(8, 8), n_pairs=6
+        ... )
+        >>> len(display.frames_), len(display.pictures_)
+        (6, 12)
+        >>> plt.close(display.figure_)
         """
         distances = pair_distances(estimator, pairs, images)
         threshold = find_threshold(estimator, threshold)
@@ -177,6 +209,9 @@ class PairGridDisplay:
         ax=None,
     ):
         """Show pairs with given distances.
+
+        They may come from any model. File names are refused, since only an estimator
+        tells how to read them: pass images.
 
         Parameters
         ----------
@@ -218,6 +253,27 @@ class PairGridDisplay:
         -------
         display : PairGridDisplay
             The display, with what it has drawn.
+
+        See Also
+        --------
+        from_estimator : Measure the distances, too.
+
+        Examples
+        --------
+        >>> import matplotlib.pyplot as plt
+        >>> from sklearn.datasets import load_digits
+        >>> from sksiamese.display import PairGridDisplay
+        >>> X, y = load_digits(return_X_y=True)
+        >>> display = PairGridDisplay.from_predictions(
+        ...     [[0, 1], [0, 10]],
+        ...     [False, True],
+        ...     [1.2, 0.3],
+        ...     images=X,
+        ...     image_shape=(8, 8),
+        ... )
+        >>> [text.get_text() for text in display.texts_]
+        ['different 1.20', 'same 0.300']
+        >>> plt.close(display.figure_)
         """
         threshold = check_threshold(threshold)
         rows = _choose(same, distances, threshold, order, n_pairs, random_state)
@@ -257,6 +313,8 @@ class PairGridDisplay:
     def plot(self, ax=None):
         """Draw the grid.
 
+        Letters shrink with the images, to 4 points at least.
+
         Parameters
         ----------
         ax : matplotlib Axes or None, default=None
@@ -267,6 +325,32 @@ class PairGridDisplay:
         -------
         PairGridDisplay
             The display itself.
+
+        Raises
+        ------
+        ValueError
+            If the members of pairs differ in shape.
+
+        See Also
+        --------
+        matplotlib.axes.Axes.imshow : What draws the images.
+
+        Examples
+        --------
+        >>> import matplotlib.pyplot as plt
+        >>> from sklearn.datasets import load_digits
+        >>> from sksiamese.display import PairGridDisplay
+        >>> images = load_digits().images
+        >>> display = PairGridDisplay(
+        ...     first=images[:2],
+        ...     second=images[10:12],
+        ...     same=[1, 1],
+        ...     distances=[0.3, 0.9],
+        ... )
+        >>> figure, ax = plt.subplots(figsize=(4, 2))
+        >>> display.plot(ax).ax_ is ax
+        True
+        >>> plt.close(figure)
         """
         distances, same = check_distances(self.distances, self.same)
         shapes = np.shape(self.first), np.shape(self.second)
@@ -280,7 +364,8 @@ class PairGridDisplay:
         n, (height, width) = len(same), pictures.shape[2:4]
         longest = max(height, width)
         size = width / longest, height / longest
-        cell = 2 * size[0] + 0.3, size[1] + 0.75
+        # Below the frame one line of text, or two with a verdict.
+        cell = 2 * size[0] + 0.3, size[1] + (0.5 if self.threshold is None else 0.75)
         columns = min(n, 4)
         figsize = 2 * columns, 0.4 + 2 * math.ceil(n / columns) * cell[1] / cell[0]
         self.ax_ = ax = make_axes(ax, figsize, self)
@@ -300,7 +385,7 @@ class PairGridDisplay:
         ax.set(xlim=(0, columns * cell[0]), ylim=(n_rows * cell[1], 0), aspect="equal")
         ax.set_axis_off()
         if self.threshold is not None:
-            ax.set_title(f"Same up to a distance of {self.threshold:.3g}")
+            ax.set_title(f"Threshold {self.threshold:.3g}")
         return self
 
     def _draw_pair(self, corner, size, pair):

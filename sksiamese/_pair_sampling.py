@@ -30,7 +30,8 @@ def sample_pairs(y, n_pairs, *, positive_fraction=0.5, groups=None, random_state
 
     Positive and negative pairs are each drawn uniformly among all pairs of their kind,
     none of them twice or mirrored. Large classes therefore have more positive pairs
-    than small ones, and a class with one image has none.
+    than small ones, and a class with one image has none. Read more in the
+    :ref:`User Guide <guide-verify>`.
 
     Parameters
     ----------
@@ -66,6 +67,11 @@ def sample_pairs(y, n_pairs, *, positive_fraction=0.5, groups=None, random_state
     ValueError
         If fewer pairs of a kind exist than are asked for, or ``y`` or ``groups`` have
         missing values or not one entry an image.
+
+    See Also
+    --------
+    split_pairs : Draws training and test pairs that share no image.
+    sksiamese.SiameseVerifier : Decides whether pairs are of one class.
 
     Notes
     -----

@@ -28,6 +28,8 @@ class PairSplit:
     and trains on ``(1 - 1 / n_splits)**2``; 4 % and 64 % for five folds. Where the
     images' labels are at hand, :func:`split_pairs` wastes no pairs.
 
+    Read more in the :ref:`User Guide <guide-verify>`.
+
     Parameters
     ----------
     n_splits : int, default=5
@@ -36,6 +38,12 @@ class PairSplit:
     random_state : int, RandomState or None, default=None
         Seed of the folds. None takes fresh entropy in each call of ``split``; NumPy's
         global generator is not touched.
+
+    See Also
+    --------
+    split_pairs : Splits images first, and draws pairs on each side.
+    audit_pairs : Looks for leaks in a split that was made elsewhere.
+    sklearn.model_selection.GroupKFold : The same for images and their groups.
 
     Examples
     --------
@@ -65,6 +73,8 @@ class PairSplit:
     def get_n_splits(self, pairs=None, same=None, groups=None):
         """Return the number of folds.
 
+        scikit-learn asks for it to name or count the fits of a search.
+
         Parameters
         ----------
         pairs, same, groups : object, default=None
@@ -74,11 +84,24 @@ class PairSplit:
         -------
         int
             Number of folds.
+
+        See Also
+        --------
+        PairSplit.split : The folds.
+
+        Examples
+        --------
+        >>> from sksiamese.pairs import PairSplit
+        >>> PairSplit(3).get_n_splits()
+        3
         """
         return self.n_splits
 
     def split(self, pairs, same=None, groups=None):
         """Divide pairs into training and test pairs, once for each fold.
+
+        Pairs that straddle are on neither side, so the two sides of a fold may be fewer
+        than all pairs, and the tests of all folds together too.
 
         Parameters
         ----------
@@ -111,6 +134,21 @@ class PairSplit:
         -----
         UserWarning
             If a side has pairs of one kind only, though both are given.
+
+        See Also
+        --------
+        sklearn.model_selection.cross_val_score : Takes a splitter as ``cv``.
+
+        Examples
+        --------
+        Images 0 and 5 are of one patient, so the pairs (0, 1) and (4, 5) stay together.
+
+        >>> from sksiamese.pairs import PairSplit
+        >>> pairs, patients = [[0, 1], [2, 3], [4, 5], [6, 7]], [0, 1, 2, 3, 4, 0, 5, 6]
+        >>> for _, test in PairSplit(2, random_state=0).split(pairs, groups=patients):
+        ...     print((0 in test) == (2 in test))
+        True
+        True
         """
         nodes = _check_nodes(pairs, groups)
         # Pairs that nothing is said about count as of one kind.

@@ -37,6 +37,8 @@ def save(estimator, path):
     and put in its place in one step when it is whole, so that no program that is
     killed leaves half a model.
 
+    Read more in the :ref:`User Guide <guide-save>`.
+
     Parameters
     ----------
     estimator : SiameseClassifier, SiameseEmbedder, SiameseVerifier or Pipeline
@@ -102,6 +104,8 @@ def load(path, **parameters):
     estimator that was saved, bit for bit on the same machine with the same number of
     threads and the same versions.
 
+    Read more in the :ref:`User Guide <guide-save>`.
+
     Parameters
     ----------
     path : path-like
@@ -142,6 +146,23 @@ def load(path, **parameters):
     See Also
     --------
     save : Write it.
+
+    Examples
+    --------
+    A backbone of your own is not in the file, only its weights are:
+
+    >>> import os, tempfile
+    >>> from sklearn.datasets import load_digits
+    >>> from torch import nn
+    >>> import sksiamese
+    >>> X, y = load_digits(return_X_y=True)
+    >>> backbone = nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 16))
+    >>> embedder = sksiamese.SiameseEmbedder(backbone, max_epochs=1, random_state=0)
+    >>> path = os.path.join(tempfile.mkdtemp(), "digits.model")
+    >>> sksiamese.save(embedder.fit(X[:500], y[:500]), path)
+    >>> loaded = sksiamese.load(path, backbone=backbone)
+    >>> bool((loaded.transform(X) == embedder.transform(X)).all())
+    True
     """
     with torch.inference_mode(False), _float32():
         return _load(path, Restorer(parameters))

@@ -25,7 +25,10 @@ def recall_at_k(
     """Share of the probes with an item of their class among the ``k`` nearest.
 
     Without a gallery, each sample is a probe among all others. With ``k=1`` this is
-    the leave-one-out accuracy of the nearest neighbour.
+    the leave-one-out accuracy of the nearest neighbour. Chance grows with ``k`` and
+    with the share of a class in the gallery: compare figures of one gallery only.
+
+    Read more in the :ref:`User Guide <guide-search>`.
 
     Parameters
     ----------
@@ -65,6 +68,8 @@ def recall_at_k(
     See Also
     --------
     cumulative_match : This for all ``k`` at once.
+    r_precision : Asks for the whole class instead of one item.
+    sksiamese.search.Gallery.evaluate : These scores of a gallery.
 
     Notes
     -----
@@ -107,6 +112,11 @@ def cumulative_match(
 ):
     """Cumulative match characteristic: :func:`recall_at_k` for ranks 1 to ``k``.
 
+    The curve tells how long a list of candidates must be for the right class to be in
+    it, which is what matters where a person looks through that list.
+
+    Read more in the :ref:`User Guide <guide-search>`.
+
     Parameters
     ----------
     embeddings : array-like of shape (n, embedding_dim)
@@ -141,6 +151,10 @@ def cumulative_match(
     ValueError
         If embeddings are NaN, labels are missing, lengths differ, or ``k`` exceeds the
         gallery.
+
+    See Also
+    --------
+    recall_at_k : One of these ranks.
 
     Notes
     -----
@@ -177,6 +191,12 @@ def r_precision(
 ):
     """Share of a probe's class among its R nearest, where R is the size of the class.
 
+    It is 1 only where each class lies apart from all others, which
+    :func:`recall_at_k` of 1 does not ask for. Chance is the share of the class in the
+    gallery.
+
+    Read more in the :ref:`User Guide <guide-search>`.
+
     Parameters
     ----------
     embeddings : array-like of shape (n, embedding_dim)
@@ -207,6 +227,10 @@ def r_precision(
     ------
     ValueError
         If embeddings are NaN, labels are missing or lengths differ.
+
+    See Also
+    --------
+    mean_average_precision_at_r : Asks for the order, too.
 
     Notes
     -----
@@ -242,7 +266,10 @@ def mean_average_precision_at_r(
     """Mean average precision over the R nearest, where R is the size of the class.
 
     Unlike :func:`r_precision` it asks for the order among these, too: it is 1 only when
-    the R nearest are all of the probe's class.
+    the R nearest are all of the probe's class, and an item that comes early counts for
+    more. It is never above :func:`r_precision`.
+
+    Read more in the :ref:`User Guide <guide-search>`.
 
     Parameters
     ----------
@@ -274,6 +301,10 @@ def mean_average_precision_at_r(
     ------
     ValueError
         If embeddings are NaN, labels are missing or lengths differ.
+
+    See Also
+    --------
+    r_precision : The share alone.
 
     Notes
     -----

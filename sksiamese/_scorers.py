@@ -24,6 +24,10 @@ _PAIRS_AT_ONCE = 2**15  # 16 MB for 64 values in double precision
 class EmbeddingScorer:
     """Score an estimator by its embeddings, as scikit-learn's model selection asks.
 
+    It serves as ``scoring`` of a search or a cross-validation, of anything with
+    ``transform``. Larger is better, so that errors come with a minus: 0 is the best
+    ``"neg_pair_eer"``.
+
     Parameters
     ----------
     name : str
@@ -40,6 +44,10 @@ class EmbeddingScorer:
 
     params : dict, default={}
         Further arguments of ``metric``.
+
+    See Also
+    --------
+    sksiamese.metrics.confidence_interval : How far a score can be trusted.
 
     Notes
     -----
@@ -148,15 +156,12 @@ def _score_pairs(embeddings, labels):
     return same, -distances
 
 
-SCORERS = {
-    scorer.name: scorer
-    for scorer in (
-        EmbeddingScorer("pair_auc", roc_auc_score, True),
-        EmbeddingScorer("neg_pair_eer", equal_error_rate, True, -1),
-        EmbeddingScorer("pair_tar_at_far_1e-2", tar_at_far, True, 1, {"far": 1e-2}),
-        EmbeddingScorer("pair_tar_at_far_1e-3", tar_at_far, True, 1, {"far": 1e-3}),
-        EmbeddingScorer("recall_at_1", recall_at_k, False, 1, {"k": 1}),
-        EmbeddingScorer("r_precision", r_precision, False),
-        EmbeddingScorer("map_at_r", mean_average_precision_at_r, False),
-    )
-}
+EMBEDDING_SCORERS = (
+    EmbeddingScorer("pair_auc", roc_auc_score, True),
+    EmbeddingScorer("neg_pair_eer", equal_error_rate, True, -1),
+    EmbeddingScorer("pair_tar_at_far_1e-2", tar_at_far, True, 1, {"far": 1e-2}),
+    EmbeddingScorer("pair_tar_at_far_1e-3", tar_at_far, True, 1, {"far": 1e-3}),
+    EmbeddingScorer("recall_at_1", recall_at_k, False, 1, {"k": 1}),
+    EmbeddingScorer("r_precision", r_precision, False),
+    EmbeddingScorer("map_at_r", mean_average_precision_at_r, False),
+)

@@ -16,6 +16,8 @@ def det_points(same, scores, *, sample_weight=None):
 
     A pair is accepted as "same" when its score is at least the threshold.
 
+    Read more in the :ref:`User Guide <guide-verify>`.
+
     Parameters
     ----------
     same : array-like of shape (n_pairs,)
@@ -46,6 +48,8 @@ def det_points(same, scores, *, sample_weight=None):
     See Also
     --------
     sklearn.metrics.det_curve : The same rates without the ends, in which either is 0.
+    sksiamese.display.DetDisplay : Their picture.
+    equal_error_rate : Where both are equal.
 
     Notes
     -----
@@ -77,6 +81,12 @@ def det_points(same, scores, *, sample_weight=None):
 def equal_error_rate(same, scores, *, sample_weight=None):
     """Compute the rate at which false accepts and false rejects are equally frequent.
 
+    One number for how well pairs can be told apart, whatever the share of same pairs.
+    It says nothing of rates that an application would choose, such as one false accept
+    in 1,000: :func:`tar_at_far` does.
+
+    Read more in the :ref:`User Guide <guide-verify>`.
+
     Parameters
     ----------
     same : array-like of shape (n_pairs,)
@@ -97,6 +107,12 @@ def equal_error_rate(same, scores, *, sample_weight=None):
     ------
     ValueError
         If the lengths differ, scores are not finite, or a kind of pair is missing.
+
+    See Also
+    --------
+    tar_at_far : True accepts where false ones are rarer.
+    det_points : Both rates at all thresholds.
+    confidence_interval : How far the rate can be trusted, by images or patients.
 
     Notes
     -----
@@ -131,6 +147,10 @@ def equal_error_rate(same, scores, *, sample_weight=None):
 def tar_at_far(same, scores, far=0.01, *, sample_weight=None):
     """Compute the true accept rate where at most a share ``far`` is falsely accepted.
 
+    Larger is better; chance is ``far`` itself.
+
+    Read more in the :ref:`User Guide <guide-verify>`.
+
     Parameters
     ----------
     same : array-like of shape (n_pairs,)
@@ -155,6 +175,11 @@ def tar_at_far(same, scores, far=0.01, *, sample_weight=None):
     ValueError
         If ``far`` is outside (0, 1], the lengths differ, scores are not finite, or a
         kind of pair is missing.
+
+    See Also
+    --------
+    equal_error_rate : One number without a rate to choose.
+    sksiamese.SiameseVerifier : Sets the threshold on held-out images.
 
     Notes
     -----
@@ -183,6 +208,11 @@ def tar_at_far(same, scores, far=0.01, *, sample_weight=None):
 def d_prime(same, scores, *, sample_weight=None):
     """Compute the distance between the mean scores of both kinds, in deviations.
 
+    It uses every score, so that it still tells systems apart that make no error, whose
+    equal error rates all are 0.
+
+    Read more in the :ref:`User Guide <guide-verify>`.
+
     Parameters
     ----------
     same : array-like of shape (n_pairs,)
@@ -204,6 +234,11 @@ def d_prime(same, scores, *, sample_weight=None):
     ------
     ValueError
         If the lengths differ, scores are not finite, or a kind of pair is missing.
+
+    See Also
+    --------
+    equal_error_rate : Made from ranks alone.
+    sksiamese.display.PairDistanceDisplay : Both kinds as histograms.
 
     Notes
     -----
@@ -243,6 +278,9 @@ def pair_roc_auc(embeddings, labels):
     """Area under the ROC curve of "same class?" over all pairs of samples.
 
     The probability that a random pair of one class is closer than a random pair of two.
+    It is the validation score of training.
+
+    Read more in the :ref:`User Guide <guide-verify>`.
 
     Parameters
     ----------
@@ -261,6 +299,11 @@ def pair_roc_auc(embeddings, labels):
     ------
     ValueError
         If embeddings are NaN or infinite, the lengths differ, or labels are missing.
+
+    See Also
+    --------
+    sklearn.metrics.roc_auc_score : The area for pairs that are scored already.
+    recall_at_k : Judges nearest neighbours only, not all pairs.
 
     Notes
     -----

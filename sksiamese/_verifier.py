@@ -3,7 +3,6 @@
 from numbers import Integral, Real
 
 import numpy as np
-from scipy.special import expit
 from sklearn.base import (
     BaseEstimator,
     ClassifierMixin,
@@ -12,11 +11,15 @@ from sklearn.base import (
     clone,
 )
 from sklearn.frozen import FrozenEstimator
-from sklearn.metrics import accuracy_score
-from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_consistent_length
 
-from sksiamese._embedder_interface import embed, embedding_distance, pass_groups
+from sksiamese._documentation import DocumentedMixin
+from sksiamese._embedder_interface import (
+    EmbedderFeatures,
+    embed,
+    embedding_distance,
+    pass_groups,
+)
 from sksiamese._encoding import encode
 from sksiamese._image_split import is_nested, split_images
 from sksiamese._independent_pairs import independent_pairs
@@ -34,26 +37,21 @@ from sksiamese._validation import (
     StrOptions,
     check_groups,
     check_is_fitted,
-    check_pairs,
-    check_same,
     check_targets,
     fit_context,
     take_rows,
 )
-
-
-def _embedder_has(name):
-    """Check whether the embedder, fitted or not, has an attribute."""
-
-    def check(verifier):
-        getattr(getattr(verifier, "embedder_", verifier.embedder), name)
-        return True
-
-    return check
+from sksiamese._verdict_methods import VerdictMethods
 
 
 class SiameseVerifier(
-    ClassifierMixin, TransformerMixin, MetaEstimatorMixin, BaseEstimator
+    DocumentedMixin,
+    EmbedderFeatures,
+    VerdictMethods,
+    ClassifierMixin,
+    TransformerMixin,
+    MetaEstimatorMixin,
+    BaseEstimator,
 ):
     """Tell whether two images are of the same class, patient or signature.
 
@@ -61,6 +59,8 @@ class SiameseVerifier(
     never seen, set the distance up to which two images count as the same. That
     threshold can be where both kinds of error are equally frequent, or one that
     promises to accept at most a given share of different pairs.
+
+    Read more in the :ref:`User Guide <guide-verify>`.
 
     Parameters
     ----------
@@ -124,7 +124,7 @@ class SiameseVerifier(
     n_features_in_ : int
         That of the embedder, if it has one.
 
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Those of the embedder, if it has them.
 
     See Also
@@ -178,7 +178,7 @@ class SiameseVerifier(
     >>> from sksiamese.pairs import sample_pairs
     >>> images, labels = load_digits(return_X_y=True)
     >>> images = images.reshape(-1, 8, 8)
-    >>> embedder = SiameseEmbedder(max_epochs=15, random_state=0)
+    >>> embedder = SiameseEmbedder(max_epochs=8, random_state=0)
     >>> verifier = SiameseVerifier(embedder, random_state=0)
     >>> verifier = verifier.fit(images[:1000], labels[:1000])
     >>> pairs, same = sample_pairs(labels[1000:], 500, random_state=0)
@@ -226,6 +226,11 @@ class SiameseVerifier(
     def fit(self, X, y, groups=None):
         """Train the embedder and set the threshold on images held out from it.
 
+        A share of the images, or of the groups, is set apart first; a clone of the
+        embedder learns from the others, and pairs of those set apart decide on the
+        threshold. Where images are too few to spare some, train an embedder on all of
+        them and :meth:`calibrate` on images from elsewhere.
+
         Parameters
         ----------
         X : array-like of shape (n, ...)
@@ -254,6 +259,25 @@ class SiameseVerifier(
         -----
         UserWarning
             If classes have no image held out, or no promise can be made.
+
+        See Also
+        --------
+        calibrate : Set the threshold on other images, without training.
+        predict : Judge pairs.
+
+        Examples
+        --------
+        Characters, faces or patients to come are nobody's class yet: with ``groups=y``
+        the threshold rests on digits that the embedder has never seen.
+
+        >>> from sklearn.datasets import load_digits
+        >>> from sksiamese import SiameseEmbedder, SiameseVerifier
+        >>> X, y = load_digits(return_X_y=True)
+        >>> X = X.reshape(-1, 8, 8)
+        >>> embedder = SiameseEmbedder(max_epochs=3, random_state=0)
+        >>> verifier = SiameseVerifier(embedder, random_state=0).fit(X, y, groups=y)
+        >>> verifier.calibration_["n_classes"]
+        2
         """
         y = check_targets(self, y)
         check_consistent_length(X, y)
@@ -307,6 +331,25 @@ class SiameseVerifier(
         ------
         ValueError
             If the images form no pair of one class or none of two.
+
+        See Also
+        --------
+        fit : Train the embedder too.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_digits
+        >>> from sksiamese import SiameseEmbedder, SiameseVerifier
+        >>> X, y = load_digits(return_X_y=True)
+        >>> X = X.reshape(-1, 8, 8)
+        >>> embedder = SiameseEmbedder(max_epochs=5, random_state=0)
+        >>> embedder = embedder.fit(X[:900], y[:900])
+        >>> verifier = SiameseVerifier(
+        ...     embedder, threshold="max_fpr", max_fpr=0.05, random_state=0
+        ... )
+        >>> report = verifier.calibrate(X[900:], y[900:]).calibration_
+        >>> report["promised"], report["bound"] <= 0.05
+        (True, True)
         """
         own = getattr(self, "_trained", None) is self.embedder
         embedder = self.embedder_ if own else self.embedder
@@ -325,34 +368,11 @@ class SiameseVerifier(
         self._calibrate(Z, y, groups, within, seed)
         return self
 
-    @property
-    def n_features_in_(self):
-        """Number of features that the embedder saw."""
-        return self.embedder_.n_features_in_
-
-    @property
-    def feature_names_in_(self):
-        """Names of the features that the embedder saw."""
-        return self.embedder_.feature_names_in_
-
-    @available_if(_embedder_has("get_feature_names_out"))
-    def get_feature_names_out(self, input_features=None):
-        """Names of the embedding's values, as the embedder gives them.
-
-        Parameters
-        ----------
-        input_features : array-like of str or None, default=None
-            Names of the features.
-
-        Returns
-        -------
-        ndarray of str
-            Names.
-        """
-        return self.embedder_.get_feature_names_out(input_features)
-
     def transform(self, X):
         """Embed images.
+
+        Single images go in, for what needs no pairs: galleries, plots, other
+        estimators. The threshold plays no part.
 
         Parameters
         ----------
@@ -363,100 +383,25 @@ class SiameseVerifier(
         -------
         ndarray of shape (n, embedding_dim)
             Embeddings.
+
+        See Also
+        --------
+        pair_distance : Distance between two images, by a learned head if there is one.
+        sksiamese.search.Gallery : Find the nearest of many embedded images.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_digits
+        >>> from sksiamese import SiameseEmbedder, SiameseVerifier
+        >>> X, y = load_digits(return_X_y=True)
+        >>> X = X.reshape(-1, 8, 8)
+        >>> embedder = SiameseEmbedder(max_epochs=1, random_state=0)
+        >>> verifier = SiameseVerifier(embedder, random_state=0).fit(X, y)
+        >>> verifier.transform(X[:5]).shape
+        (5, 64)
         """
         check_is_fitted(self)
         return self.embedder_.transform(X)
-
-    def pair_distance(self, pairs):
-        """Distance between the two members of each pair.
-
-        Parameters
-        ----------
-        pairs : array-like of shape (n_pairs, 2, ...) or tuple of two array-likes
-            Pairs of images, as one array or as their first and second members, which
-            are not copied.
-
-        Returns
-        -------
-        float64 ndarray of shape (n_pairs,)
-            Distances, >= 0; smaller is closer.
-        """
-        check_is_fitted(self)
-        members = [embed(self.embedder_, images) for images in check_pairs(pairs)]
-        return embedding_distance(self.embedder_, *members)
-
-    def decision_function(self, pairs):
-        """How far the distance of each pair is below the threshold.
-
-        Parameters
-        ----------
-        pairs : array-like of shape (n_pairs, 2, ...) or tuple of two array-likes
-            Pairs of images, as in :meth:`pair_distance`.
-
-        Returns
-        -------
-        float64 ndarray of shape (n_pairs,)
-            ``threshold_`` minus distance: same where >= 0.
-        """
-        check_is_fitted(self)
-        return self.threshold_ - self.pair_distance(pairs)
-
-    def predict(self, pairs):
-        """Tell which pairs are the same.
-
-        Parameters
-        ----------
-        pairs : array-like of shape (n_pairs, 2, ...) or tuple of two array-likes
-            Pairs of images, as in :meth:`pair_distance`.
-
-        Returns
-        -------
-        bool ndarray of shape (n_pairs,)
-            True where the distance is at most ``threshold_``.
-        """
-        return self.decision_function(pairs) >= 0
-
-    def predict_proba(self, pairs):
-        """Probability of each pair to be different, and to be the same.
-
-        Parameters
-        ----------
-        pairs : array-like of shape (n_pairs, 2, ...) or tuple of two array-likes
-            Pairs of images, as in :meth:`pair_distance`.
-
-        Returns
-        -------
-        float64 ndarray of shape (n_pairs, 2)
-            Probability of "different" and of "same", if both were equally frequent. It
-            need not be 0.5 at the threshold, which has aims of its own.
-        """
-        check_is_fitted(self)
-        slope, intercept = self._link
-        p_same = expit(slope * self.pair_distance(pairs) + intercept)
-        return np.stack([1 - p_same, p_same], axis=1)
-
-    def score(self, pairs, same, sample_weight=None):
-        """Share of pairs that are judged right.
-
-        Parameters
-        ----------
-        pairs : array-like of shape (n_pairs, 2, ...) or tuple of two array-likes
-            Pairs of images, as in :meth:`pair_distance`.
-
-        same : array-like of shape (n_pairs,)
-            Whether each pair is of one class; True or 1 if so.
-
-        sample_weight : array-like of shape (n_pairs,) or None, default=None
-            Weights of the pairs.
-
-        Returns
-        -------
-        float
-            Accuracy, between 0 and 1.
-        """
-        predicted = self.predict(pairs)
-        same = check_same(same, len(predicted))
-        return float(accuracy_score(same, predicted, sample_weight=sample_weight))
 
     def _calibrate(self, Z, y, groups, within, seed):
         """Set the threshold and the link to probabilities from embeddings."""

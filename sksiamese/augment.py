@@ -9,6 +9,8 @@ from torch.nn import functional as F
 
 from sksiamese._validation import Interval, validate_params
 
+__all__ = ["RandomAffine"]
+
 # Ranges of the named augmentations. None mirrors but the one for subjects that have
 # neither up nor left: mirror images change the label of hearts, hands and letters.
 AUGMENTATIONS = {
@@ -49,6 +51,13 @@ class RandomAffine(nn.Module):
     (hearts, left and right hands, letters and digits). Switch them on for subjects that
     have no left and right, such as cells or skin lesions.
 
+    Pass one to an estimator as ``augment=``, whose names ``"light"``, ``"medium"``,
+    ``"strong"`` and ``"isotropic"`` are such transforms too. Random numbers are drawn
+    from PyTorch's global generator, which estimators seed while they train and put back
+    after.
+
+    Read more in the :ref:`User Guide <guide-classify>`.
+
     Parameters
     ----------
     rotation : float, default=8
@@ -70,12 +79,27 @@ class RandomAffine(nn.Module):
     horizontal_flip, vertical_flip : bool, default=False
         Mirror half of the images along that axis.
 
+    See Also
+    --------
+    sksiamese.SiameseClassifier : Takes it, or its name, as ``augment``.
+    torchvision.transforms.v2.RandomAffine : One map for all images of a call.
+
     Examples
     --------
-    >>> import torch
+    Cells have neither up nor left.
+
+    >>> from sksiamese import SiameseClassifier
     >>> from sksiamese.augment import RandomAffine
-    >>> RandomAffine(rotation=180, horizontal_flip=True)(torch.rand(8, 3, 32, 32)).shape
-    torch.Size([8, 3, 32, 32])
+    >>> turn = RandomAffine(rotation=180, horizontal_flip=True, vertical_flip=True)
+    >>> classifier = SiameseClassifier(augment=turn)
+
+    Each image of a batch is changed in its own way.
+
+    >>> import torch
+    >>> cells = torch.rand(1, 3, 32, 32).repeat(2, 1, 1, 1)
+    >>> first, second = turn(cells)
+    >>> torch.equal(first, second)
+    False
     """
 
     @validate_params(
@@ -112,6 +136,9 @@ class RandomAffine(nn.Module):
     def forward(self, images, strength=None):
         """Transform a batch, each image in its own way.
 
+        The batch itself is not changed. Estimators with ``augment_minority`` above 1
+        call this with a ``strength`` that is larger for images of rare classes.
+
         Parameters
         ----------
         images : Tensor of shape (n, n_channels, height, width)
@@ -126,6 +153,20 @@ class RandomAffine(nn.Module):
         -------
         Tensor of shape (n, n_channels, height, width)
             Transformed images of the same dtype.
+
+        See Also
+        --------
+        sksiamese.SiameseClassifier : Calls it on each batch that it trains on.
+
+        Examples
+        --------
+        >>> import torch
+        >>> from sksiamese.augment import RandomAffine
+        >>> relight = RandomAffine(0, 0, 0, 0, brightness=0.1)
+        >>> changes = relight(torch.zeros(100, 1, 8, 8), torch.tensor([1.0, 5.0] * 50))
+        >>> changes = changes[:, 0, 0, 0].abs()
+        >>> bool(changes[::2].max() < 0.11), bool(changes[1::2].max() > 0.11)
+        (True, True)
         """
         strength = 1.0 if strength is None else strength.to(images.dtype)
         grid = _sampling_grid(self._sample_maps(images, strength), *images.shape[2:])

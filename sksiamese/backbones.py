@@ -7,11 +7,18 @@ A backbone maps a float32 tensor of shape ``(n, n_channels, height, width)``, or
 import copy
 import difflib
 import inspect
-import math
 
 import torch
 from torch import nn
 
+from sksiamese._networks import (
+    conv,
+    conv4_16_tanh,
+    conv16_32_16,
+    conv16_32_64,
+    dense128,
+    mlp,
+)
 from sksiamese._torchvision import (
     find_weights,
     load_state_file,
@@ -19,200 +26,15 @@ from sksiamese._torchvision import (
     torchvision_models,
 )
 
-
-def mlp(input_shape, embedding_dim=64):
-    """Two hidden layers of 128 units; for feature vectors.
-
-    Parameters
-    ----------
-    input_shape : tuple of int
-        Shape of one input, without the batch axis.
-
-    embedding_dim : int, default=64
-        Length of the embedding.
-
-    Returns
-    -------
-    Module
-        Untrained network.
-    """
-    return nn.Sequential(
-        nn.Flatten(),
-        nn.Linear(math.prod(input_shape), 128),
-        nn.ReLU(),
-        nn.Linear(128, 128),
-        nn.ReLU(),
-        nn.Linear(128, embedding_dim),
-    )
-
-
-def conv(input_shape, embedding_dim=64):
-    """Convolution blocks whose number follows the image size, then a linear layer.
-
-    Each block is a 3x3 convolution, 2x2 max-pooling, batch normalisation and ReLU, in
-    the order that costs least: pooling commutes with ReLU, and normalising a quarter
-    of the pixels takes a quarter of the time. Blocks halve the image until its shorter
-    side is about three pixels.
-
-    Parameters
-    ----------
-    input_shape : tuple of int
-        Channels, height and width.
-
-    embedding_dim : int, default=64
-        Length of the embedding.
-
-    Returns
-    -------
-    Module
-        Untrained network.
-    """
-    channels, *sides = input_shape
-    n_blocks = min(6, max(1, math.floor(math.log2(max(2, min(sides)) / 2))))
-    layers = []
-    for k in range(n_blocks):
-        width = min(32 << k, 128)
-        layers += [
-            nn.Conv2d(channels, width, 3, padding=1, bias=False),
-            nn.MaxPool2d(2, ceil_mode=True),
-            nn.BatchNorm2d(width),
-            nn.ReLU(),
-        ]
-        channels = width
-        sides = [math.ceil(side / 2) for side in sides]
-    return nn.Sequential(
-        *layers,
-        # Whole channels drop out: as good as single values, and the random numbers,
-        # which the CPU draws one by one, are fewer.
-        nn.Dropout2d(0.2),
-        nn.Flatten(),
-        nn.Linear(channels * math.prod(sides), embedding_dim),
-    )
-
-
-def conv16_32_64(input_shape, embedding_dim=128):
-    """Three convolution blocks of 16, 32 and 64, 512 units, a 128-d embedding.
-
-    The small network of published work on skin lesions at 1:56.
-
-    Parameters
-    ----------
-    input_shape : tuple of int
-        Channels, height and width; at least 8x8 pixels.
-
-    embedding_dim : int, default=128
-        Length of the embedding.
-
-    Returns
-    -------
-    Module
-        Untrained network.
-    """
-    layers, n_values = _plain_blocks(input_shape, (16, 32, 64))
-    return nn.Sequential(
-        *layers,
-        nn.Flatten(),
-        nn.Linear(n_values, 512),
-        nn.ReLU(),
-        nn.Linear(512, embedding_dim),
-    )
-
-
-def conv16_32_16(input_shape, embedding_dim=64):
-    """Three convolution blocks of 16, 32 and 16 with dropout.
-
-    The small network of published work on malaria cells.
-
-    Parameters
-    ----------
-    input_shape : tuple of int
-        Channels, height and width; at least 8x8 pixels.
-
-    embedding_dim : int, default=64
-        Length of the embedding.
-
-    Returns
-    -------
-    Module
-        Untrained network.
-    """
-    layers, n_values = _plain_blocks(input_shape, (16, 32, 16), dropout=0.2)
-    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(n_values, embedding_dim))
-
-
-def conv4_16_tanh(input_shape, embedding_dim=10):
-    """Two 5x5 convolutions with tanh and average pooling, a 10-d tanh embedding.
-
-    The network of published work on medical similarity search, after the Keras example
-    "Image similarity estimation using a Siamese Network with a contrastive loss".
-
-    Parameters
-    ----------
-    input_shape : tuple of int
-        Channels, height and width; at least 16x16 pixels.
-
-    embedding_dim : int, default=10
-        Length of the embedding.
-
-    Returns
-    -------
-    Module
-        Untrained network.
-    """
-    channels, *sides = input_shape
-    sides = [((side - 4) // 2 - 4) // 2 for side in sides]
-    n_values = 16 * math.prod(max(side, 0) for side in sides)
-    return nn.Sequential(
-        nn.BatchNorm2d(channels),
-        nn.Conv2d(channels, 4, 5),
-        nn.Tanh(),
-        nn.AvgPool2d(2),
-        nn.Conv2d(4, 16, 5),
-        nn.Tanh(),
-        nn.AvgPool2d(2),
-        nn.Flatten(),
-        nn.BatchNorm1d(n_values),
-        nn.Linear(n_values, embedding_dim),
-        nn.Tanh(),
-    )
-
-
-def dense128(input_shape, embedding_dim=128):
-    """One dense layer of 128 units with ReLU, as in introductory work on MNIST.
-
-    Parameters
-    ----------
-    input_shape : tuple of int
-        Shape of one input, without the batch axis.
-
-    embedding_dim : int, default=128
-        Length of the embedding.
-
-    Returns
-    -------
-    Module
-        Untrained network.
-    """
-    return nn.Sequential(
-        nn.Flatten(), nn.Linear(math.prod(input_shape), embedding_dim), nn.ReLU()
-    )
-
-
-def _plain_blocks(input_shape, widths, dropout=0.0):
-    """Blocks of convolution, ReLU and pooling; also the number of values they leave."""
-    channels, *sides = input_shape
-    layers = []
-    for width in widths:
-        layers += [
-            nn.Conv2d(channels, width, 3, padding=1),
-            nn.ReLU(),
-            nn.MaxPool2d(2),
-        ]
-        if dropout:
-            layers.append(nn.Dropout(dropout))
-        channels = width
-        sides = [side // 2 for side in sides]
-    return layers, channels * math.prod(sides)
+__all__ = [
+    "conv",
+    "conv16_32_16",
+    "conv16_32_64",
+    "conv4_16_tanh",
+    "dense128",
+    "list_backbones",
+    "mlp",
+]
 
 
 _NAMED = {
@@ -230,18 +52,32 @@ _TAKES_VECTORS = ("mlp", "dense128")
 def list_backbones():
     """List the names that ``backbone=`` accepts.
 
+    Beside them, estimators take ``backbone="auto"``, which is ``"conv"`` for images and
+    ``"mlp"`` for feature vectors, and modules, classes and functions of your own.
+    torchvision's models get a linear layer of ``embedding_dim`` units in place of their
+    classifier, and can start from pretrained ``weights``. Where images are too small
+    for one of them, ``fit`` says so.
+
     Returns
     -------
     list of str
         The small networks of this package, then the classification models of
         ``torchvision.models``.
 
+    See Also
+    --------
+    conv : The default for images.
+    mlp : The default for feature vectors.
+    torchvision.models.list_models : All models of torchvision.
+
     Examples
     --------
     >>> from sksiamese.backbones import list_backbones
     >>> names = list_backbones()
-    >>> names[:2], "resnet18" in names
-    (['mlp', 'conv'], True)
+    >>> names[:6]
+    ['mlp', 'conv', 'conv16-32-64', 'conv16-32-16', 'conv4-16-tanh', 'dense128']
+    >>> [name for name in names if name.startswith("densenet")]
+    ['densenet121', 'densenet161', 'densenet169', 'densenet201']
     """
     return [*_NAMED, *torchvision_models().list_models(module=torchvision_models())]
 

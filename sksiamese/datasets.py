@@ -18,6 +18,8 @@ from sklearn.utils import Bunch
 
 from sksiamese._registry import MEDMNIST, SETS
 
+__all__ = ["fetch_images"]
+
 # Seconds to wait for the next bytes of a download.
 _TIMEOUT = 60
 _KINDS = {"uint8": np.uint8, "integer": np.integer, "str": np.str_}
@@ -89,18 +91,34 @@ def fetch_images(name, *, data_home=None, download=True):
     ValueError
         If ``name`` is unknown, or a file cannot be read or is not of the set's form.
 
+    See Also
+    --------
+    sksiamese.images.load_image_folder : Your own images, one folder a class.
+    sksiamese.images.load_image_table : Your own images, by a table of files.
+    sklearn.datasets.load_digits : 1,797 digits of 8 x 8 pixels, always there.
+
     Examples
     --------
-    >>> from sksiamese.datasets import fetch_images
-    >>> data = fetch_images("pneumoniamnist")  # doctest: +SKIP
-    >>> data.images.shape  # doctest: +SKIP
-    (5856, 28, 28)
-    >>> train = data.split == "train"  # doctest: +SKIP
-    >>> X, y = data.images[train], data.target[train]  # doctest: +SKIP
-
-    A set that has no download is saved by hand, and the error says how:
+    ``fetch_images("pneumoniamnist")`` downloads the set, or reads it where it is. Here
+    a file of the same form, as you would save it by hand, stands in for it.
 
     >>> import tempfile
+    >>> import numpy as np
+    >>> from sksiamese.datasets import fetch_images
+    >>> arrays = {}
+    >>> for split in ("train", "val", "test"):
+    ...     arrays[f"{split}_images"] = np.zeros((3, 28, 28), dtype=np.uint8)
+    ...     arrays[f"{split}_labels"] = np.array([[0], [1], [1]])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     np.savez(f"{folder}/pneumoniamnist.npz", **arrays)
+    ...     data = fetch_images("pneumoniamnist", data_home=folder)
+    >>> train = data.split == "train"
+    >>> X, y = data.images[train], data.target[train]
+    >>> X.shape, data.target_names[y].tolist()
+    ((3, 28, 28), ['normal', 'pneumonia', 'pneumonia'])
+
+    Of a set that cannot be downloaded, the error says what to get and how to save it.
+
     >>> with tempfile.TemporaryDirectory() as empty:
     ...     fetch_images("cats_dogs", data_home=empty)
     Traceback (most recent call last):

@@ -44,6 +44,8 @@ def load_image_folder(
     ``.png``, ``.jpg``, ``.jpeg``, ``.tif``, ``.tiff``, ``.bmp``, ``.dcm`` nor
     ``.dicom``, and hidden ones, are passed over.
 
+    Read more in the :ref:`User Guide <guide-classify>`.
+
     Parameters
     ----------
     path : path-like
@@ -117,6 +119,12 @@ def load_image_folder(
 
     ValueError
         If there are no folders, one has no image, or ``group_pattern`` does not match.
+
+    See Also
+    --------
+    load_image_table : Images, labels and groups that a table lists.
+    ImageReader : Read files as a step of a pipeline.
+    sksiamese.pairs.hold_out : Set images, or whole groups, apart.
 
     Notes
     -----
@@ -200,6 +208,11 @@ def load_image_table(
 ):
     """Load images that a table lists with their labels, and patients if it has them.
 
+    Challenges and hospitals hand labels out in this form. Images come in the order of
+    the rows, and files that no row names are not read.
+
+    Read more in the :ref:`User Guide <guide-groups>`.
+
     Parameters
     ----------
     table : path-like or DataFrame
@@ -265,8 +278,36 @@ def load_image_table(
     ValueError
         If a column is missing or has empty cells, or rows have no single class.
 
+    See Also
+    --------
+    load_image_folder : Images that lie in one folder per class.
+    ImageReader : Read files as a step of a pipeline.
+    sksiamese.pairs.hold_out : Set images, or whole groups, apart.
+
     Examples
     --------
+    >>> import tempfile
+    >>> import pandas as pd
+    >>> from PIL import Image
+    >>> from sksiamese.images import load_image_table
+    >>> table = pd.DataFrame(
+    ...     {"scan": ["a", "b"], "finding": ["none", "effusion"], "patient": [7, 7]}
+    ... )
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     for name in table["scan"]:
+    ...         Image.new("L", (640, 480)).save(f"{folder}/{name}.png")
+    ...     data = load_image_table(
+    ...         table,
+    ...         image_size=(48, 64),
+    ...         image_column="scan",
+    ...         label_column="finding",
+    ...         group_column="patient",
+    ...         root=folder,
+    ...         suffix=".png",
+    ...     )
+    >>> data.images.shape, data.target_names[data.target].tolist(), data.groups
+    ((2, 48, 64), ['none', 'effusion'], array([7, 7]))
+
     The ground truth of the ISIC 2020 challenge names 33,126 files without suffix::
 
         data = load_image_table(

@@ -14,14 +14,17 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils import check_array, get_tags
 from sklearn.utils.validation import validate_data
 
+from sksiamese._documentation import DocumentedMixin
 from sksiamese._memory import RowReader
 from sksiamese._validation import HasMethods, check_is_fitted, fit_context
+
+__all__ = ["ImageSampler"]
 
 # The largest integer up to which float64 knows every one.
 _EXACT = 2**53
 
 
-class ImageSampler(BaseSampler):
+class ImageSampler(DocumentedMixin, BaseSampler):
     """Balance classes of images by any sampler of imbalanced-learn.
 
     imbalanced-learn's samplers take rows of numbers. This one takes images and rows
@@ -36,6 +39,8 @@ class ImageSampler(BaseSampler):
       work on the pixels as floats. For images of integers the result is rounded and
       kept between the smallest and the largest value of ``X``; imbalanced-learn
       itself lets unsigned integers wrap around.
+
+    Read more in the :ref:`User Guide <guide-imbalance>`.
 
     Parameters
     ----------
@@ -70,12 +75,13 @@ class ImageSampler(BaseSampler):
     n_features_in_ : int
         Number of columns of rows; height of images; 1 for paths.
 
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the columns. Exists if all of them are strings.
 
     See Also
     --------
-    sksiamese.SiameseClassifier : The last step of such a pipeline.
+    sksiamese.SiameseClassifier : Balances batches itself; last step of a pipeline.
+    imblearn.pipeline.Pipeline : Samples while it fits, and not when it predicts.
 
     Notes
     -----
@@ -121,6 +127,9 @@ class ImageSampler(BaseSampler):
     def fit(self, X, y):
         """Check images and labels, and count what is to be sampled.
 
+        Nothing is resampled, and pipelines do not call it: they call
+        :meth:`fit_resample`. It serves to look at ``sampling_strategy_`` beforehand.
+
         Parameters
         ----------
         X : array-like of shape (n, height, width), (n, height, width, n_channels), \
@@ -133,7 +142,21 @@ class ImageSampler(BaseSampler):
         Returns
         -------
         ImageSampler
-            The sampler itself. Nothing is resampled yet.
+            The sampler itself.
+
+        See Also
+        --------
+        ImageSampler.fit_resample : Samples.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from imblearn.over_sampling import SMOTE
+        >>> from sksiamese.imbalance import ImageSampler
+        >>> X, y = np.zeros((50, 8, 8)), np.repeat([0, 1], [40, 10])
+        >>> sampler = ImageSampler(SMOTE(random_state=0)).fit(X, y)
+        >>> {int(label): int(n) for label, n in sampler.sampling_strategy_.items()}
+        {1: 30}
         """
         sampler, embedder, _, rows = self._prepare(X, y)
         self._remember(sampler.fit(rows, y), embedder)
@@ -142,6 +165,9 @@ class ImageSampler(BaseSampler):
     @fit_context(prefer_skip_nested_validation=False)
     def fit_resample(self, X, y):
         """Sample images and their labels.
+
+        An ``imblearn.pipeline.Pipeline`` calls it in ``fit``. Call it yourself to look
+        at what a sampler selects or makes up.
 
         Parameters
         ----------
@@ -169,6 +195,21 @@ class ImageSampler(BaseSampler):
             If ``X`` is none of these, is empty, holds NaN or infinity, or differs from
             ``y`` in length; if the sampler needs pixels but gets paths; if it has no
             use for the embedder; or if it changes the number of pixels.
+
+        See Also
+        --------
+        sksiamese.SiameseEmbedder : An ``embedder`` for samplers that compare images.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from imblearn.under_sampling import RandomUnderSampler
+        >>> from sksiamese.imbalance import ImageSampler
+        >>> paths, y = [f"{k}.png" for k in range(50)], np.repeat([0, 1], [40, 10])
+        >>> sampler = ImageSampler(RandomUnderSampler(random_state=0))
+        >>> paths_few, y_few = sampler.fit_resample(paths, y)
+        >>> len(paths_few), paths_few[0] == paths[sampler.sample_indices_[0]]
+        (20, True)
         """
         return self._fit_resample(X, y)
 

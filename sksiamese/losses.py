@@ -14,6 +14,11 @@ from torch import nn
 from torch.nn import functional as F
 
 from sksiamese._loss_parameters import check_loss_parameters
+from sksiamese._similarity_losses import (
+    MultiSimilarityLoss,
+    SupervisedContrastiveLoss,
+    full_precision,
+)
 from sksiamese.mining import (
     pair_masks,
     pair_weights,
@@ -22,10 +27,13 @@ from sksiamese.mining import (
     weight_classes,
 )
 
-
-def _full_precision(embeddings):
-    """Distances are computed in float32 at least, whatever the network ran in."""
-    return embeddings if embeddings.dtype == torch.float64 else embeddings.float()
+__all__ = [
+    "ContrastiveLoss",
+    "LogisticLoss",
+    "MultiSimilarityLoss",
+    "SupervisedContrastiveLoss",
+    "TripletLoss",
+]
 
 
 class ContrastiveLoss(nn.Module):
@@ -36,7 +44,10 @@ class ContrastiveLoss(nn.Module):
         \max(0, m - d)^2 \max(0, 1 - d / m)^\gamma
 
     With :math:`\gamma = 0` this is equation 4 of [1]_ with the common factor 1/2 left
-    out and the two kinds of pairs averaged apart.
+    out and the two kinds of pairs averaged apart. Estimators make it by
+    ``loss="contrastive"``, and with ``gamma=2`` by ``loss="focal_contrastive"``.
+
+    Read more in the :ref:`User Guide <guide-losses>`.
 
     Parameters
     ----------
@@ -56,6 +67,12 @@ class ContrastiveLoss(nn.Module):
         Weight of each class, > 0, indexed by label. A pair counts by the mean of its
         members' weights, within the weighted means over positives and negatives; only
         the proportions of the weights matter. None weighs all classes alike.
+
+    See Also
+    --------
+    TripletLoss : Compares distances with each other rather than with a margin.
+    LogisticLoss : Learns a probability of "same", and needs no margin.
+    sksiamese.mining.pair_weights : Which pairs of a batch count.
 
     References
     ----------
@@ -83,7 +100,11 @@ class ContrastiveLoss(nn.Module):
         self.register_buffer("class_weight", class_weight, persistent=False)
 
     def forward(self, embeddings, labels):
-        """Compute the loss.
+        """Compute the loss of a batch.
+
+        Each image passes through the network once, and all pairs are formed here.
+        Distances are computed in float32 at least. Without positive pairs, or without
+        negative ones, these add nothing, and the gradient stays finite.
 
         Parameters
         ----------
@@ -97,8 +118,24 @@ class ContrastiveLoss(nn.Module):
         -------
         Tensor of shape ()
             Loss, >= 0.
+
+        See Also
+        --------
+        sksiamese.mining.pairwise_distances : The distances of the pairs.
+
+        Examples
+        --------
+        A negative pair beyond the margin costs nothing.
+
+        >>> import torch
+        >>> from sksiamese.losses import ContrastiveLoss
+        >>> loss, labels = ContrastiveLoss(margin=1.0), torch.tensor([0, 1])
+        >>> loss(torch.tensor([[0.0], [0.75]]), labels)
+        tensor(0.0625)
+        >>> loss(torch.tensor([[0.0], [1.5]]), labels)
+        tensor(0.)
         """
-        squares = pairwise_distances(_full_precision(embeddings), squared=True)
+        squares = pairwise_distances(full_precision(embeddings), squared=True)
         distances = squares.sqrt()
         positive, negative = pair_weights(distances.detach(), labels, self.mining)
         if self.class_weight is not None:
@@ -118,7 +155,10 @@ class LogisticLoss(nn.Module):
 
     The head is :math:`p(\text{same}) = \sigma(b - \sum_k w_k |a_k - b_k|)`, or
     :math:`\sigma(b - w \lVert a - b \rVert)` on the distance; its weights are trained
-    together with the network. Estimators offer the fitted head as ``pair_proba``.
+    together with the network. Estimators make it by ``loss="logistic"`` and
+    ``loss="logistic_distance"``, and offer the fitted head as ``pair_proba``.
+
+    Read more in the :ref:`User Guide <guide-losses>`.
 
     Parameters
     ----------
@@ -139,6 +179,11 @@ class LogisticLoss(nn.Module):
 
     bias : Parameter of shape ()
         Log-odds of "same" at distance zero.
+
+    See Also
+    --------
+    ContrastiveLoss : Trains the distances themselves, up to a margin.
+    sksiamese.SiameseVerifier : Decides on pairs at a threshold that keeps a promise.
 
     Notes
     -----
@@ -173,7 +218,11 @@ class LogisticLoss(nn.Module):
         self.bias = nn.Parameter(torch.tensor(2.5))
 
     def forward(self, embeddings, labels):
-        """Compute the loss.
+        """Compute the loss of a batch.
+
+        The head's own weights get a gradient too: train ``loss.parameters()`` together
+        with the network's, as estimators do. Without positive pairs, or without
+        negative ones, these add nothing.
 
         Parameters
         ----------
@@ -187,8 +236,23 @@ class LogisticLoss(nn.Module):
         -------
         Tensor of shape ()
             Mean cross-entropy of the positives plus that of the negatives, >= 0.
+
+        See Also
+        --------
+        LogisticLoss.pair_logit : What the trained head says of pairs.
+
+        Examples
+        --------
+        >>> import torch
+        >>> from sksiamese.losses import LogisticLoss
+        >>> loss = LogisticLoss(embedding_dim=1)
+        >>> embeddings = torch.tensor([[0.0], [0.1], [2.0], [2.1]])
+        >>> near_are_same = loss(embeddings, torch.tensor([0, 0, 1, 1]))
+        >>> near_are_different = loss(embeddings, torch.tensor([0, 1, 0, 1]))
+        >>> bool(near_are_same < near_are_different)
+        True
         """
-        embeddings = _full_precision(embeddings)
+        embeddings = full_precision(embeddings)
         if self.on == "difference":
             opposing = embeddings * F.relu(self.weight)
             favouring = embeddings * F.relu(-self.weight)
@@ -206,6 +270,9 @@ class LogisticLoss(nn.Module):
     def pair_logit(self, a, b):
         """Compute the log-odds that two embeddings are of one class.
 
+        Their sigmoid is the probability of "same" among pairs that are as often of one
+        class as of two, so log-odds of 0 mean even odds there.
+
         Parameters
         ----------
         a, b : Tensors of shape (n_pairs, embedding_dim)
@@ -215,6 +282,19 @@ class LogisticLoss(nn.Module):
         -------
         Tensor of shape (n_pairs,)
             Log-odds of "same"; larger is more alike.
+
+        See Also
+        --------
+        sksiamese.SiameseEmbedder.pair_proba : The probability, from images.
+
+        Examples
+        --------
+        >>> import torch
+        >>> from sksiamese.losses import LogisticLoss
+        >>> loss = LogisticLoss(embedding_dim=2)  # not trained yet
+        >>> a, b = torch.zeros(2, 2), torch.tensor([[0.0, 0.0], [1.0, 1.0]])
+        >>> loss.pair_logit(a, b).sigmoid().detach().numpy().round(2).tolist()
+        [0.92..., 0.0...]
         """
         difference = (a - b).abs()
         if self.on == "distance":
@@ -227,6 +307,11 @@ class TripletLoss(nn.Module):
 
     .. math:: \operatorname{mean}_{(a, p, n)} \max(0, d(a, p) - d(a, n) + m)
 
+    Only differences of distances count, so classes may be of different spread.
+    Estimators make it by ``loss="triplet"``.
+
+    Read more in the :ref:`User Guide <guide-losses>`.
+
     Parameters
     ----------
     margin : float > 0 or Tensor, default=1.0
@@ -237,6 +322,12 @@ class TripletLoss(nn.Module):
         takes each anchor's farthest positive and nearest negative [1]_; ``"semihard"``
         takes, for each anchor and positive, the negative that
         :func:`sksiamese.mining.semihard_negatives` chooses.
+
+    See Also
+    --------
+    ContrastiveLoss : One margin for all negative pairs.
+    SupervisedContrastiveLoss : Compares each positive with the whole batch.
+    sksiamese.mining.semihard_negatives : How ``mining="semihard"`` chooses.
 
     Notes
     -----
@@ -264,7 +355,10 @@ class TripletLoss(nn.Module):
         self.mining = mining
 
     def forward(self, embeddings, labels):
-        """Compute the loss.
+        """Compute the loss of a batch.
+
+        An anchor takes part if it has a positive and a negative. If none has, as in a
+        batch of one class, the loss is 0, with a gradient of 0.
 
         Parameters
         ----------
@@ -278,8 +372,25 @@ class TripletLoss(nn.Module):
         -------
         Tensor of shape ()
             Loss, >= 0.
+
+        See Also
+        --------
+        sksiamese.mining.semihard_negatives : The negatives of ``mining="semihard"``.
+
+        Examples
+        --------
+        The loss is 0 once all negatives are farther than the positives by the margin.
+
+        >>> import torch
+        >>> from sksiamese.losses import TripletLoss
+        >>> embeddings = torch.tensor([[0.0], [0.1], [2.0]])
+        >>> labels = torch.tensor([0, 0, 1])
+        >>> TripletLoss(margin=1.0)(embeddings, labels)
+        tensor(0.)
+        >>> TripletLoss(margin=2.0)(embeddings, labels)
+        tensor(0.1500)
         """
-        distances = pairwise_distances(_full_precision(embeddings))
+        distances = pairwise_distances(full_precision(embeddings))
         positives, negatives = pair_masks(labels)
         positives = positives & negatives.any(1, keepdim=True)
         if self.mining == "all":
@@ -305,139 +416,6 @@ class TripletLoss(nn.Module):
         sums = F.pad(ordered.cumsum(1), (1, 0)).gather(1, n_active)
         total = ((n_active * reach - sums) * positives).sum()
         return total / (n_active * positives).sum().clamp_min(1)
-
-
-class MultiSimilarityLoss(nn.Module):
-    r"""Multi-similarity loss on cosine similarities :math:`s`.
-
-    .. math:: \operatorname{mean}_a \Big[
-        \tfrac{1}{\alpha} \log\big(1 + \textstyle\sum_p e^{-\alpha (s_{ap} - c)}\big) +
-        \tfrac{1}{\beta} \log\big(1 + \textstyle\sum_n e^{\beta (s_{an} - c)}\big)\Big]
-
-    Parameters
-    ----------
-    alpha : float > 0 or Tensor, default=2.0
-        Sharpness for positives.
-
-    beta : float > 0 or Tensor, default=50.0
-        Sharpness for negatives.
-
-    base : float or Tensor, default=0.5
-        Cosine similarity :math:`c` that parts the two.
-
-    mining : {"all", "semihard", "hard"}, default="all"
-        Pairs that enter the sums, see :func:`sksiamese.mining.pair_weights`.
-
-    References
-    ----------
-    .. [1] Wang, Han, Huang, Dong, Scott, "Multi-Similarity Loss with General Pair
-       Weighting for Deep Metric Learning", CVPR 2019,
-       https://doi.org/10.1109/CVPR.2019.00516
-
-    Examples
-    --------
-    >>> import torch
-    >>> from sksiamese.losses import MultiSimilarityLoss
-    >>> embeddings = torch.eye(2)[[0, 0, 1]]
-    >>> MultiSimilarityLoss()(embeddings, torch.tensor([0, 0, 1]))
-    tensor(0.1044)
-    """
-
-    @check_loss_parameters
-    def __init__(self, alpha=2.0, beta=50.0, base=0.5, mining="all"):
-        super().__init__()
-        self.alpha = alpha
-        self.beta = beta
-        self.base = base
-        self.mining = mining
-
-    def forward(self, embeddings, labels):
-        """Compute the loss.
-
-        Parameters
-        ----------
-        embeddings : Tensor of shape (n, embedding_dim)
-            Embeddings of a batch; only their directions matter.
-
-        labels : int64 Tensor of shape (n,)
-            Classes of the batch.
-
-        Returns
-        -------
-        Tensor of shape ()
-            Loss, >= 0.
-        """
-        unit = F.normalize(_full_precision(embeddings), dim=1)
-        similarity = unit @ unit.T - self.base
-        positive, negative = pair_weights(1 - similarity.detach(), labels, self.mining)
-        pull = _log1p_sum_exp(-self.alpha * similarity, positive > 0) / self.alpha
-        push = _log1p_sum_exp(self.beta * similarity, negative > 0) / self.beta
-        return (pull + push).mean()
-
-
-def _log1p_sum_exp(values, mask):
-    """``log(1 + sum(exp(values[mask])))`` of each row; 0 for a row without any."""
-    values = values.masked_fill(~mask, torch.finfo(values.dtype).min)
-    return F.pad(values, (1, 0)).logsumexp(1)
-
-
-class SupervisedContrastiveLoss(nn.Module):
-    r"""Supervised contrastive loss on cosine similarities :math:`s`.
-
-    .. math:: -\operatorname{mean}_a \operatorname{mean}_p
-        \log \frac{e^{s_{ap} / \tau}}{\sum_{j \neq a} e^{s_{aj} / \tau}}
-
-    Anchors without a positive are left out of the mean.
-
-    Parameters
-    ----------
-    temperature : float > 0 or Tensor, default=0.1
-        :math:`\tau`; lower makes near negatives count more.
-
-    References
-    ----------
-    .. [1] Khosla et al., "Supervised Contrastive Learning", NeurIPS 2020,
-       https://doi.org/10.48550/arXiv.2004.11362 (equation 2)
-
-    Examples
-    --------
-    >>> import torch
-    >>> from sksiamese.losses import SupervisedContrastiveLoss
-    >>> embeddings = torch.eye(2)[[0, 0, 1]]
-    >>> SupervisedContrastiveLoss(temperature=1.0)(embeddings, torch.tensor([0, 0, 1]))
-    tensor(0.3133)
-    """
-
-    @check_loss_parameters
-    def __init__(self, temperature=0.1):
-        super().__init__()
-        self.temperature = temperature
-
-    def forward(self, embeddings, labels):
-        """Compute the loss.
-
-        Parameters
-        ----------
-        embeddings : Tensor of shape (n, embedding_dim)
-            Embeddings of a batch; only their directions matter.
-
-        labels : int64 Tensor of shape (n,)
-            Classes of the batch.
-
-        Returns
-        -------
-        Tensor of shape ()
-            Loss, >= 0.
-        """
-        unit = F.normalize(_full_precision(embeddings), dim=1)
-        logits = unit @ unit.T / self.temperature
-        lowest = torch.finfo(logits.dtype).min
-        own = torch.eye(len(labels), dtype=torch.bool, device=labels.device)
-        log_norm = logits.masked_fill(own, lowest).logsumexp(1, keepdim=True)
-        positives = pair_masks(labels)[0]
-        n_positives = positives.sum(1)
-        per_anchor = ((log_norm - logits) * positives).sum(1) / n_positives.clamp_min(1)
-        return per_anchor.sum() / (n_positives > 0).sum().clamp_min(1)
 
 
 _NAMED = {

@@ -7,11 +7,23 @@ matrices; nothing here grows faster than ``O(n ** 2)`` memory or loops over samp
 import numpy as np
 import torch
 
+__all__ = [
+    "pair_masks",
+    "pair_weights",
+    "pairwise_distances",
+    "semihard_negatives",
+    "weight_classes",
+]
+
 MINING = ("all", "semihard", "hard")
 
 
 def pairwise_distances(embeddings, *, squared=False):
-    """Euclidean distances between all embeddings of a batch.
+    """Compute Euclidean distances between all embeddings of a batch.
+
+    They come from one matrix product, whatever the length of the embeddings. All
+    gradients are finite, those of equal embeddings too, so that a loss may use the
+    whole matrix and need not leave out its diagonal.
 
     Parameters
     ----------
@@ -27,6 +39,19 @@ def pairwise_distances(embeddings, *, squared=False):
         Distances, > 0. Embeddings that coincide come out near zero, not at it: a square
         below ``1e-12`` is raised to that and passes no gradient, where the square root
         would have an infinite one; rounding leaves about ``5e-4`` in float32.
+
+    See Also
+    --------
+    pair_masks : Which entries are positive and which negative pairs.
+    torch.cdist : Distances between two sets of vectors, of any norm.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sksiamese.mining import pairwise_distances
+    >>> pairwise_distances(torch.tensor([[0.0, 0.0], [3.0, 4.0]])).round()
+    tensor([[0., 5.],
+            [5., 0.]])
     """
     norms = embeddings.square().sum(1)
     squares = norms[:, None] + norms - 2 * embeddings @ embeddings.T  # (n, n)
@@ -36,6 +61,9 @@ def pairwise_distances(embeddings, *, squared=False):
 
 def pair_masks(labels):
     """Mark the ordered pairs of one class and those of two classes.
+
+    Both members of a pair are its anchor once, so the masks are symmetric and hold each
+    pair twice. An image forms no pair with itself.
 
     Parameters
     ----------
@@ -49,6 +77,20 @@ def pair_masks(labels):
 
     negatives : bool Tensor of shape (n, n)
         ``negatives[i, j]`` is true when they are of two classes.
+
+    See Also
+    --------
+    pair_weights : The same as weights, after mining.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sksiamese.mining import pair_masks
+    >>> positives, negatives = pair_masks(torch.tensor([0, 0, 1]))
+    >>> positives.nonzero().tolist()
+    [[0, 1], [1, 0]]
+    >>> negatives.nonzero().tolist()
+    [[0, 2], [1, 2], [2, 0], [2, 1]]
     """
     same = labels[:, None] == labels
     # Not fill_diagonal_, which torch.compile of 2.6 cannot do for sizes that change.
@@ -61,7 +103,7 @@ def semihard_negatives(distances, negatives):
     """Choose a semi-hard negative for each anchor and each possible positive.
 
     It is the nearest negative that is farther from the anchor than the positive; when
-    no negative is that far, the farthest one.
+    no negative is that far, the farthest one [1]_.
 
     Parameters
     ----------
@@ -77,10 +119,31 @@ def semihard_negatives(distances, negatives):
         ``negative_idx[a, p]`` is the negative for anchor ``a`` and positive ``p``,
         judged in float32. Rows of anchors without a negative mean nothing.
 
+    See Also
+    --------
+    pair_weights : Weights of pairs with these negatives.
+    sksiamese.losses.TripletLoss : A loss on the triplets of them.
+
     References
     ----------
     .. [1] Schroff, Kalenichenko, Philbin, "FaceNet: A Unified Embedding for Face
        Recognition and Clustering", CVPR 2015, https://doi.org/10.1109/CVPR.2015.7298682
+
+    Examples
+    --------
+    Of the negatives 2 and 3 of anchor 0 the latter is nearer, but nearer than the
+    positive 1 as well.
+
+    >>> import torch
+    >>> from sksiamese.mining import (
+    ...     pair_masks,
+    ...     pairwise_distances,
+    ...     semihard_negatives,
+    ... )
+    >>> distances = pairwise_distances(torch.tensor([[0.0], [1.0], [1.5], [0.5]]))
+    >>> _, negatives = pair_masks(torch.tensor([0, 0, 1, 1]))
+    >>> semihard_negatives(distances, negatives)[0, 1]
+    tensor(2)
     """
     # One integer per pair sorts by distance, then negatives before the others, then by
     # column. The bits of a float32 are in order as an integer; those of one below zero,
@@ -109,6 +172,9 @@ def _sort_rows(keys):
 def pair_weights(distances, labels, mining="all"):
     """Weigh the pairs of a batch so that positives and negatives count alike.
 
+    A loss of your own is then a sum over two matrices, however rare a class is. Pass
+    distances without their gradient, as the weights have none.
+
     Parameters
     ----------
     distances : Tensor of shape (n, n)
@@ -129,6 +195,25 @@ def pair_weights(distances, labels, mining="all"):
 
     negative_weights : Tensor of shape (n, n)
         The same for negative pairs.
+
+    See Also
+    --------
+    weight_classes : Let some classes count more.
+    sksiamese.losses.ContrastiveLoss : A loss made this way.
+
+    Examples
+    --------
+    The contrastive loss without squares:
+
+    >>> import torch
+    >>> from sksiamese.mining import pair_weights, pairwise_distances
+    >>> def linear_loss(embeddings, labels):
+    ...     distances = pairwise_distances(embeddings)
+    ...     positive, negative = pair_weights(distances.detach(), labels, "hard")
+    ...     return (positive * distances + negative * (1 - distances).relu()).sum()
+    >>> embeddings = torch.tensor([[0.0], [0.25], [1.0]])
+    >>> linear_loss(embeddings, torch.tensor([0, 0, 1])).round(decimals=3)
+    tensor(0.4170)
     """
     positives, negatives = pair_masks(labels)
     if mining == "all":
@@ -155,6 +240,9 @@ def pair_weights(distances, labels, mining="all"):
 def weight_classes(pairs, weights):
     """Let pairs count by the mean of their members' weights.
 
+    Only the proportions of the weights matter, apart for positive and negative pairs,
+    which go on counting alike as a whole.
+
     Parameters
     ----------
     pairs : tuple of Tensors of shape (n, n)
@@ -167,6 +255,22 @@ def weight_classes(pairs, weights):
     -------
     tuple of Tensors of shape (n, n)
         Weights of pairs that add up to the same again.
+
+    See Also
+    --------
+    pair_weights : The weights to start from.
+    sksiamese.losses.ContrastiveLoss : Takes weights of classes as ``class_weight``.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sksiamese.mining import pair_weights, weight_classes
+    >>> labels = torch.tensor([0, 0, 1, 1])
+    >>> pairs = pair_weights(torch.ones(4, 4), labels)
+    >>> class_weight = torch.tensor([1.0, 3.0])
+    >>> positive, negative = weight_classes(pairs, class_weight[labels])
+    >>> (positive[2, 3] / positive[0, 1]).item()
+    3.0
     """
     means = (weights[:, None] + weights) / 2
     weighted = [pair * means for pair in pairs]

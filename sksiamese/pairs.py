@@ -7,8 +7,9 @@ from numbers import Real
 
 import numpy as np
 
-from sksiamese._audit import PairAudit, audit_pairs
-from sksiamese._duplicates import find_duplicates
+from sksiamese._audit import audit_pairs
+from sksiamese._audit_report import Finding, PairAudit
+from sksiamese._duplicates import Duplicates, find_duplicates
 from sksiamese._encoding import encode
 from sksiamese._image_split import hold_out, is_nested, split_images
 from sksiamese._pair_sampling import count_pairs, generator, sample_pairs
@@ -16,6 +17,8 @@ from sksiamese._pair_split import PairSplit
 from sksiamese._validation import Interval, validate_params
 
 __all__ = [
+    "Duplicates",
+    "Finding",
     "PairAudit",
     "PairSplit",
     "audit_pairs",
@@ -38,7 +41,8 @@ def split_pairs(y, *, n_pairs, groups=None, test_size=0.25, random_state=None):
     """Split images into two sides first, and draw pairs within each side second.
 
     No image, and no group, is in pairs of both sides. Half of the pairs of each side
-    are of one class, drawn by :func:`sample_pairs`.
+    are of one class, drawn by :func:`sample_pairs`. Read more in the
+    :ref:`User Guide <guide-verify>`.
 
     Parameters
     ----------
@@ -79,6 +83,12 @@ def split_pairs(y, *, n_pairs, groups=None, test_size=0.25, random_state=None):
     ------
     ValueError
         If no test side can be split off, or a side has too few pairs.
+
+    See Also
+    --------
+    hold_out : Sets images apart without drawing pairs.
+    PairSplit : Cross-validates over pairs that are given.
+    audit_pairs : Looks for leaks and shortcuts between both sides.
 
     Examples
     --------

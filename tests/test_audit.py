@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from sksiamese._audit import Finding, _gap_error, audit_pairs
+from sksiamese._audit import _gap_error, audit_pairs
 from sksiamese._duplicates import find_duplicates
 from sksiamese._pair_protocol import read_protocol
 from sksiamese.datasets import fetch_images
@@ -369,8 +369,3 @@ def test_audit_with_nan_in_an_image_names_the_argument():
     X[sides[0][0, 0], 3, 3] = np.nan
     with pytest.raises(ValueError, match="images holds NaN"):
         audit_pairs(*sides, images=X)
-
-
-def test_finding_prints_without_its_rows():
-    finding = Finding("self_pairs", "one", 1, np.arange(1000))
-    assert repr(finding) == "Finding(name='self_pairs', detail='one', count=1)"

@@ -4,7 +4,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from scipy.special import softmax
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
@@ -40,35 +39,6 @@ def test_prototypes_are_the_mean_embeddings_of_all_images(digits, fitted):
     Z = fitted.transform(X)
     expected = [Z[y == c].mean(axis=0) for c in fitted.classes_]
     np.testing.assert_allclose(fitted.prototypes_, expected, atol=1e-6)
-
-
-def test_predict_takes_the_nearest_prototype(digits, fitted):
-    _, _, X_new, _ = digits
-    Z = fitted.transform(X_new)
-    expected = [
-        min(range(10), key=lambda c: ((z - fitted.prototypes_[c]) ** 2).sum())
-        for z in Z
-    ]
-    np.testing.assert_array_equal(fitted.predict(X_new), fitted.classes_[expected])
-
-
-def test_methods_agree(digits, fitted):
-    _, _, X_new, _ = digits
-    proba = fitted.predict_proba(X_new)
-    np.testing.assert_allclose(proba.sum(axis=1), 1)
-    np.testing.assert_allclose(proba, softmax(fitted.decision_function(X_new), axis=1))
-    predicted = fitted.classes_[proba.argmax(axis=1)]
-    np.testing.assert_array_equal(fitted.predict(X_new), predicted)
-
-
-def test_two_classes_have_one_decision_value(digits):
-    X, y, X_new, y_new = digits
-    clf = fast().fit(X, y % 2)
-    scores = clf.decision_function(X_new)
-    assert scores.shape == (len(X_new),)
-    proba = clf.predict_proba(X_new)
-    np.testing.assert_allclose(proba[:, 1], 1 / (1 + np.exp(-scores)))
-    np.testing.assert_array_equal(clf.predict(X_new), clf.classes_[1 * (scores > 0)])
 
 
 def test_probabilities_are_calibrated_on_unseen_images(digits, fitted):

@@ -246,13 +246,13 @@ def test_display_embedding_reads_the_files_it_draws(digits, tmp_path, monkeypatc
     embedder = SiameseEmbedder(image_size=8, max_epochs=1, random_state=0)
     embedder.fit(names, y[:60])
     read = []
-    whole = sksiamese._plotting.read_images
+    whole = sksiamese._pictures.read_images
 
     def count(estimator, names, *, reset):
         read.extend(names)
         return whole(estimator, names, reset=reset)
 
-    monkeypatch.setattr(sksiamese._plotting, "read_images", count)
+    monkeypatch.setattr(sksiamese._pictures, "read_images", count)
     shown = EmbeddingDisplay.from_estimator(
         embedder, names, images=True, thumbnail_size=60
     )

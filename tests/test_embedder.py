@@ -93,26 +93,6 @@ def test_losses_of_pytorch_metric_learning_train_with_their_own_parameters(digit
     assert not torch.equal(embedder.net_.criterion_.proxies.detach(), before)
 
 
-def test_history_has_one_value_per_epoch(digits):
-    X, y, _, _ = digits
-    embedder = fast(max_epochs=6).fit(X, y)
-    assert embedder.n_iter_ == 6
-    names = {"loss", "positive_distance", "negative_distance", "validation_score"}
-    assert names <= set(embedder.history_)
-    assert all(len(values) == 6 for values in embedder.history_.values())
-    history = embedder.history_
-    assert history["loss"][-1] < history["loss"][0]
-    assert history["positive_distance"][-1] < history["negative_distance"][-1]
-    assert 0.9 < history["validation_score"][-1] <= 1
-
-
-def test_max_epochs_auto_shows_few_images_more_often(digits):
-    X, y, _, _ = digits
-    few = SiameseEmbedder(random_state=0, batch_size=20).fit(X[:20], y[:20] % 2)
-    assert few.n_iter_ > 100
-    assert SiameseEmbedder()._count_epochs(60_000) < 15
-
-
 def test_early_stopping_restores_the_best_epoch(digits):
     X, y, _, _ = digits
     # A rate that ruins the network after some epochs.
@@ -365,35 +345,6 @@ def test_ctrl_c_while_scoring_is_an_interruption(digits, monkeypatch):
         fast(max_epochs=5).fit(X, y)
 
 
-def test_warm_start_on_the_same_data_keeps_the_split(digits):
-    """Else images that trained in the first fit would be held out in the second."""
-    X, y, _, _ = digits
-    embedder = fast(warm_start=True, random_state=None, max_epochs=1)
-    splits, original = [], embedder._train
-
-    def spy(X, codes, train, held_out, *rest):
-        splits.append(held_out)
-        return original(X, codes, train, held_out, *rest)
-
-    embedder._train = spy
-    embedder.fit(X, y).fit(X, y)
-    assert len(splits[0]) == 90
-    np.testing.assert_array_equal(*splits)
-
-
-@pytest.mark.parametrize("between", ["other data", "partial_fit"])
-def test_warm_start_after_other_images_holds_none_out(digits, between):
-    X, y, X_new, y_new = digits
-    embedder = fast(warm_start=True, max_epochs=1).fit(X, y)
-    if between == "partial_fit":
-        embedder.partial_fit(X, y).fit(X, y)
-    else:
-        embedder.fit(X_new, y_new)
-    assert np.isnan(embedder.history_["validation_score"]).all()
-    with pytest.raises(ValueError, match="early_stopping=True.*warm_start"):
-        embedder.set_params(early_stopping=True).fit(X[:500], y[:500])
-
-
 def test_augment_module_is_copied(digits):
     X, y, _, _ = digits
     augment = torch.nn.Conv2d(1, 1, 1, bias=False)
@@ -402,21 +353,6 @@ def test_augment_module_is_copied(digits):
     embedder = fast(augment=augment).fit(X, y)
     assert torch.equal(augment.weight, before)
     assert not torch.equal(embedder.net_.module_.augmentation.weight, before)
-
-
-def test_few_images_are_shown_as_often_as_documented(digits):
-    X, y, _, _ = digits
-    seen = []
-
-    class Count(Callback):
-        def on_batch_end(self, net, batch=None, **kwargs):
-            seen.append(len(batch[0]))
-
-        def __deepcopy__(self, memo):
-            return self
-
-    SiameseEmbedder(random_state=0, callbacks=[Count()]).fit(X[:20], y[:20] % 2)
-    assert 40_000 <= sum(seen) <= 42_000
 
 
 def test_checkpoints_of_skorch_find_their_scores(digits, tmp_path):

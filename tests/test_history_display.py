@@ -74,6 +74,21 @@ def test_history_panels_lie_within_the_given_axes_and_apart():
         assert lower.y1 < upper.y0
 
 
+@pytest.mark.parametrize("names", [["loss"], ["loss", "positive_distance"], HISTORY])
+def test_history_legends_lie_above_their_panels_and_within_the_figure(names):
+    display = HistoryDisplay.from_history({name: HISTORY[name] for name in names})
+    display.figure_.draw_without_rendering()
+    panels = list(display.axes_.values())
+    for above, panel in zip([None, *panels], panels, strict=False):
+        legend = panel.get_legend().get_window_extent()
+        assert legend.y0 >= panel.get_window_extent().y1 - 1
+        if above is None:
+            assert legend.y1 <= display.figure_.bbox.y1 + 1
+        else:
+            assert legend.y1 <= above.get_window_extent().y0 + 1
+        assert legend.x0 >= display.figure_.bbox.x0
+
+
 @pytest.mark.parametrize(
     ("history", "error", "message"),
     [

@@ -16,7 +16,6 @@ from sklearn.metrics import (
 )
 
 from sksiamese.metrics import (
-    ConfidenceInterval,
     confidence_interval,
     cumulative_match,
     d_prime,
@@ -441,13 +440,3 @@ def test_weights_of_none_are_no_weights(metric, arrays):
 def test_too_many_resamples_without_a_class_raise(metric):
     with pytest.raises(ValueError, match="of 100 resamples of 60 .* have no value"):
         confidence_interval(metric, np.arange(60) < 1, np.arange(60.0), **FEW)
-
-
-def test_interval_is_readable():
-    interval = ConfidenceInterval(np.float64(0.98765432), 0.9, 1.0)
-    assert repr(interval) == "ConfidenceInterval(estimate=0.9877, low=0.9, high=1.)"
-    assert str(interval) == "0.9877 (0.9000 to 1.0000)"
-    estimate, low, high = interval
-    assert (estimate, low, high) == (interval.estimate, interval.low, interval.high)
-    curve = ConfidenceInterval(*np.ones((3, 2)))
-    assert str(curve) == repr(curve)

@@ -104,6 +104,17 @@ def test_det_marks_the_point_of_equal_errors_and_the_threshold():
     assert threshold.startswith("threshold 0.8\nfalse accepts")
 
 
+def test_det_legend_shows_the_curve_with_the_circle_of_equal_errors():
+    display = DetDisplay.from_predictions(
+        SAME, DISTANCES, label="mine", linestyle="--", color="green"
+    )
+    (handle,) = display.ax_.get_legend().legend_handles
+    assert legend_texts(display) == ["mine"]
+    assert handle.get_color() == "green"
+    assert handle.get_linestyle() == display.line_.get_linestyle() == "--"
+    assert handle.get_marker() == display.equal_error_point_.get_marker() == "o"
+
+
 def test_det_axes_are_in_per_cent():
     ax = DetDisplay.from_predictions(SAME, DISTANCES).ax_
     for axis in (ax.xaxis, ax.yaxis):

@@ -157,7 +157,9 @@ CASES = {
 RESULTS = {
     "ConfidenceInterval",
     "DetDisplay",
+    "Duplicates",
     "EmbeddingDisplay",
+    "Finding",
     "HistoryDisplay",
     "ImageReadError",
     "NeighborsDisplay",

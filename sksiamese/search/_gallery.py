@@ -6,10 +6,8 @@ import weakref
 from numbers import Integral
 from pathlib import Path
 
-import numpy as np
-
 from sksiamese._validation import check_is_fitted
-from sksiamese.search._checks import check_ids, check_metadata
+from sksiamese.search._contents import ContentMethods
 from sksiamese.search._embedding import (
     CHUNK,
     check_embeddings,
@@ -17,24 +15,20 @@ from sksiamese.search._embedding import (
     embed_images,
 )
 from sksiamese.search._fingerprint import Fingerprint
-from sksiamese.search._header import (
-    check_header,
-    id_kind_error,
-    incomplete_ids_error,
-    known_ids_error,
-    unknown_ids_error,
-)
+from sksiamese.search._header import check_header
 from sksiamese.search._lookup import LookupMethods
 from sksiamese.search._stores import close_store, copy_store, open_store
 
 
-class Gallery(LookupMethods):
+class Gallery(ContentMethods, LookupMethods):
     """Images that are kept as embeddings, and found by their likeness to others.
 
     A gallery lives in memory, in one file, or in a PostgreSQL database with the
     extension pgvector, and behaves alike in all of them. It keeps embeddings, ids and
     metadata, but no pixels. It remembers which embedder filled it, and refuses the
     queries of another one, whose distances would mean nothing.
+
+    Read more in the :ref:`User Guide <guide-search>`.
 
     Parameters
     ----------
@@ -88,6 +82,12 @@ class Gallery(LookupMethods):
 
     PermissionError
         If a role lacks a right in the database, or that is read-only.
+
+    See Also
+    --------
+    sksiamese.SiameseEmbedder : Learns the embedding.
+    sksiamese.display.NeighborsDisplay : Draws what a search finds.
+    sklearn.neighbors.NearestNeighbors : Neighbours in arrays, which keeps no ids.
 
     Notes
     -----
@@ -169,199 +169,13 @@ class Gallery(LookupMethods):
         self._store, self._place = open_store(store, metric, index, memory_budget, name)
         self._closer = weakref.finalize(self, close_store, self._store, os.getpid())
 
-    # --- contents --------------------------------------------------------------------
-
-    def add(self, X, ids=None, metadata=None):
-        """Embed images and keep them: all of them, or none if anything is wrong.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, ...)
-            Images as the embedder takes them, which are embedded piece by piece, so
-            that a memory map or file names may stand for any number; embeddings if the
-            embedder is None.
-
-        ids : array-like of shape (n,) or None, default=None
-            Whole numbers or strings, of one type in all of the gallery. None counts on
-            from the largest number ever given, from 0 at first.
-
-        metadata : sequence of dict, dict of columns, DataFrame or None, default=None
-            What is known of each image: strings, numbers, bools, dates, None, and
-            lists and dicts of them. Missing values of pandas and NaN become None, dates
-            ISO strings.
-
-        Returns
-        -------
-        ndarray of shape (n,)
-            Ids of the items.
-
-        Raises
-        ------
-        ValueError
-            If an id is there already or twice, lengths do not fit, embeddings are not
-            finite, or another embedder filled the gallery.
-
-        TypeError
-            If ids or metadata have a wrong type.
-        """
-        n = count_images(X)
-        kind, ids = ("int", None) if ids is None else check_ids(ids, n)
-        metadata = check_metadata(metadata, n)
-        store = self._open()
-        # Before hours of embedding; stores look again, as others may be adding too.
-        if ids is not None and store.header is not None:
-            if kind != store.header.id_kind:
-                raise id_kind_error(store.header, kind)
-            known = store.contains(ids)
-            if known.any():
-                raise known_ids_error([ids[i] for i in np.flatnonzero(known)])
-        embeddings, fingerprint = self._embed(X, show=True)
-        with self._progress(n, "store") as progress:
-            return store.add(embeddings, ids, kind, metadata, fingerprint, progress)
-
-    def update(self, ids, X=None, metadata=None):
-        """Replace images or metadata of items: of all of them, or none.
-
-        Parameters
-        ----------
-        ids : array-like of shape (n,)
-            Items to change.
-
-        X : array-like of shape (n, ...) or None, default=None
-            Their new images; None keeps the embeddings.
-
-        metadata : sequence of dict, dict of columns, DataFrame or None, default=None
-            Their new metadata, in place of all of the old; None keeps them.
-
-        Returns
-        -------
-        Gallery
-            The gallery.
-
-        Raises
-        ------
-        KeyError
-            If an id is not there.
-
-        ValueError
-            As :meth:`add` does; also if there is nothing to change.
-        """
-        if X is None and metadata is None:
-            raise ValueError("update needs X or metadata, or there is nothing to do.")
-        _, ids = check_ids(ids, None if X is None else count_images(X))
-        if metadata is not None:
-            metadata = check_metadata(metadata, len(ids))
-        store = self._known(ids)
-        if X is None:
-            store.update(ids, None, metadata, self._fingerprint())
-        else:
-            embeddings, fingerprint = self._embed(X, show=True)
-            store.update(ids, embeddings, metadata, fingerprint)
-        return self
-
-    def remove(self, ids):
-        """Remove items: all of them, or none if one is not there.
-
-        Parameters
-        ----------
-        ids : array-like of shape (n,)
-            Items to remove.
-
-        Returns
-        -------
-        Gallery
-            The gallery.
-
-        Raises
-        ------
-        KeyError
-            If an id is not there.
-        """
-        _, ids = check_ids(ids)
-        if ids:
-            self._known(ids).remove(ids)
-        return self
-
-    def get(self, ids):
-        """Look up items.
-
-        Parameters
-        ----------
-        ids : array-like of shape (n,)
-            Items.
-
-        Returns
-        -------
-        embeddings : float32 ndarray of shape (n, embedding_dim)
-            Their embeddings, of unit length if the metric is the cosine; with
-            compressed codes, approximations.
-
-        metadata : list of dict
-            Their metadata.
-
-        Raises
-        ------
-        KeyError
-            If an id is not there.
-        """
-        _, ids = check_ids(ids)
-        if not ids:
-            raise ValueError("ids is empty: name the items to look up.")
-        return self._known(ids).fetch(ids)
-
-    def rebuild(self, X, ids):
-        """Embed all images anew, by this gallery's embedder; metadata stay.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, ...)
-            Images of all items.
-
-        ids : array-like of shape (n,)
-            Their ids, in the order of ``X``.
-
-        Returns
-        -------
-        Gallery
-            The gallery, which is this embedder's from now on.
-
-        Raises
-        ------
-        KeyError
-            If an id is not there.
-
-        ValueError
-            If an item is left out, as embeddings of two embedders can not be compared.
-        """
-        _, ids = check_ids(ids, count_images(X))
-        store = self._known(ids)
-        missing = set(store.all_ids().tolist()) - set(ids)
-        if missing:
-            raise incomplete_ids_error(sorted(missing))
-        fingerprint = self._fingerprint()
-        store.rebuild(self._embed_anew(X, show=True), ids, fingerprint)
-        return self
-
-    def __len__(self):
-        return len(self._open())
-
-    def __contains__(self, id):
-        try:
-            _, ids = check_ids([id])
-        except (TypeError, ValueError):
-            return False
-        return self._open().header is not None and bool(self._store.contains(ids)[0])
-
-    @property
-    def ids(self):
-        """Ids of all items, an array in the order in which they were added."""
-        store = self._open()
-        return np.empty(0, np.int64) if store.header is None else store.all_ids()
-
     # --- life ------------------------------------------------------------------------
 
     def save(self, path=None):
         """Write a gallery to its file, or a copy of any gallery to another one.
+
+        The file is replaced in one step, so it always holds a whole gallery. A copy of
+        a gallery in a database is a way to take it along; pixels are in neither.
 
         Parameters
         ----------
@@ -383,6 +197,22 @@ class Gallery(LookupMethods):
 
         FileExistsError
             If the file of the copy is there already.
+
+        See Also
+        --------
+        Gallery.close : Saves, and lets go of the file.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> from sksiamese.search import Gallery
+        >>> folder = tempfile.TemporaryDirectory()
+        >>> gallery = Gallery(None)
+        >>> _ = gallery.add([[0.0], [1.0]], ids=["a", "b"])
+        >>> _ = gallery.save(f"{folder.name}/copy.gallery")
+        >>> len(Gallery(None, f"{folder.name}/copy.gallery"))
+        2
+        >>> folder.cleanup()
         """
         store = self._open()
         if path is None:
@@ -401,6 +231,9 @@ class Gallery(LookupMethods):
     def close(self, save=True):
         """Let go of the file or the connection.
 
+        A ``with`` block does so at its end, also where it fails. A closed gallery
+        answers nothing more; closing it again does nothing.
+
         Parameters
         ----------
         save : bool, default=True
@@ -412,6 +245,18 @@ class Gallery(LookupMethods):
         ValueError
             If another process has saved to the file since it was opened. The gallery
             then stays open: ``save(path)`` to another file, or ``close(save=False)``.
+
+        See Also
+        --------
+        Gallery.save : Writes changes and goes on.
+
+        Examples
+        --------
+        >>> from sksiamese.search import Gallery
+        >>> with Gallery(None) as gallery:
+        ...     _ = gallery.add([[0.0], [1.0]])
+        >>> gallery
+        <Gallery: closed, was in memory>
         """
         if self._store is not None:
             close_store(self._store, os.getpid(), save)
@@ -446,16 +291,6 @@ class Gallery(LookupMethods):
         if self._store is None:
             raise ValueError("The gallery is closed: open it anew.")
         return self._store
-
-    def _known(self, ids):
-        """Give the store, if these ids are in it."""
-        store = self._open()
-        if store.header is None:
-            raise unknown_ids_error(ids)
-        unknown = ~store.contains(ids)
-        if unknown.any():
-            raise unknown_ids_error([ids[i] for i in np.flatnonzero(unknown)])
-        return store
 
     def _embed(self, X, *, show=False):
         """Embed images that the gallery may compare with its own; tell by whom."""

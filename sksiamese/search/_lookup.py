@@ -27,6 +27,10 @@ class LookupMethods:
     def search(self, X, k=5, where=None, *, return_metadata=False):
         """Find the items most like some images.
 
+        Exactly ``k`` items come back for each image, or an error says how many match.
+        An image that is in the gallery itself is found like any other item: ask for one
+        more, or leave it out by ``where``.
+
         Parameters
         ----------
         X : array-like of shape (n, ...)
@@ -63,6 +67,12 @@ class LookupMethods:
             If fewer than ``k`` items match, embeddings are not finite, or another
             embedder filled the gallery.
 
+        See Also
+        --------
+        Gallery.kneighbors : Neighbours as rows, as scikit-learn has them.
+        Gallery.classify : A vote of what was found.
+        sksiamese.display.NeighborsDisplay : A picture of what was found.
+
         Examples
         --------
         >>> from sksiamese.search import Gallery
@@ -82,6 +92,9 @@ class LookupMethods:
 
     def kneighbors(self, X=None, n_neighbors=5, return_distance=True):
         """Find nearest neighbours by row, with the signature of scikit-learn.
+
+        For code that expects a fitted ``NearestNeighbors`` or indexes arrays of its own
+        by row. :meth:`search` gives ids, which stay when items are removed.
 
         Parameters
         ----------
@@ -109,6 +122,19 @@ class LookupMethods:
 
         RuntimeError
             If another process changed the gallery meanwhile.
+
+        See Also
+        --------
+        Gallery.search : Neighbours as ids, with filters.
+        sklearn.neighbors.NearestNeighbors.kneighbors : What it is modelled on.
+
+        Examples
+        --------
+        >>> from sksiamese.search import Gallery
+        >>> gallery = Gallery(None)
+        >>> _ = gallery.add([[0.0], [1.0], [5.0]], ids=["a", "b", "c"])
+        >>> gallery.kneighbors(n_neighbors=1, return_distance=False).ravel().tolist()
+        [1, 0, 1]
         """
         k = _check_k("n_neighbors", n_neighbors)
         store = self._with_items(k)
@@ -160,6 +186,11 @@ class LookupMethods:
         TypeError
             If some labels are numbers and others strings.
 
+        See Also
+        --------
+        Gallery.evaluate : How well the neighbours tell the class.
+        sksiamese.SiameseClassifier : Predicts classes, with probabilities.
+
         Examples
         --------
         >>> from sksiamese.search import Gallery
@@ -176,6 +207,11 @@ class LookupMethods:
 
     def evaluate(self, X, y, *, k=(1, 5, 10), label="label"):
         """Measure how well images that are not in the gallery find their class.
+
+        Recall at 1 is the accuracy of :meth:`classify` with one neighbour. R-precision
+        and mean average precision look at as many neighbours as the class has items,
+        so they are low where a class lies in several places, which a vote does not
+        mind. All items are compared with all images, however the gallery searches.
 
         Parameters
         ----------
@@ -206,6 +242,20 @@ class LookupMethods:
 
         TypeError
             If some labels are numbers and others strings.
+
+        See Also
+        --------
+        sksiamese.metrics.recall_at_k : The same of arrays.
+        sksiamese.metrics.mean_average_precision_at_r : The same of arrays.
+
+        Examples
+        --------
+        >>> from sksiamese.search import Gallery
+        >>> gallery = Gallery(None)
+        >>> _ = gallery.add([[0.0], [1.0], [5.0]], metadata={"label": ["a", "a", "b"]})
+        >>> scores = gallery.evaluate([[0.25], [2.0]], ["a", "b"], k=(1, 3))
+        >>> scores["recall_at_1"], scores["recall_at_3"]
+        (0.5, 1.0)
         """
         ks = [_check_k("k", one) for one in np.atleast_1d(np.asarray(k)).tolist()]
         if not ks:
