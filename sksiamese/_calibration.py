@@ -48,9 +48,12 @@ def log_odds(head, logits, temperature, priors=None):
 def fit_temperature(logits, codes, *, offset=0.0, sample_weight=None):
     r"""Temperature that makes ``softmax(logits / temperature + offset)`` calibrated.
 
-    Minimises the cross-entropy [1]_ against smoothed targets: the true class gets
-    :math:`(n + 1) / (n + 2)` for n samples and the others share the rest, Platt's
-    remedy [2]_ against certainty where all samples happen to be told apart.
+    Minimises the cross-entropy [1]_ against smoothed targets: of two equally frequent
+    classes the true one gets :math:`(n + 1) / (n + 2)` for n samples, Platt's remedy
+    [2]_ against certainty where all samples happen to be told apart. In general a share
+    of :math:`K / ((K - 1) (n + 2))` of each target is what the K classes' frequencies
+    alone say, ``softmax(offset)``. Were it shared evenly, rare classes would get more
+    of it than they ever occur, and no logits would be believed at all.
 
     Parameters
     ----------
@@ -84,9 +87,10 @@ def fit_temperature(logits, codes, *, offset=0.0, sample_weight=None):
         return 1.0
     if sample_weight is not None:
         n_samples = sample_weight.sum() ** 2 / np.square(sample_weight).sum()
-    doubt = 1 / (n_samples + 2)
-    targets = np.full(logits.shape, doubt / (n_classes - 1))
-    targets[np.arange(len(logits)), codes] = 1 - doubt
+    doubt = n_classes / (n_classes - 1) / (n_samples + 2)
+    frequencies = softmax(np.broadcast_to(offset, n_classes))
+    targets = np.tile(doubt * frequencies, (len(logits), 1))
+    targets[np.arange(len(logits)), codes] += 1 - doubt
 
     def cross_entropy(log_temperature):
         log_p = log_softmax(logits / np.exp(log_temperature) + offset, axis=1)
