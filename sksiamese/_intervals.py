@@ -58,9 +58,9 @@ def confidence_interval(
     method : {"bootstrap", "exact"}, default="bootstrap"
         ``"bootstrap"`` is the percentile interval of resamples; ``"exact"`` that of
         Clopper and Pearson [1]_ for a share of independent trials:
-        ``accuracy_score``, :func:`recall_at_k` and :func:`cumulative_match`, without
-        groups. It never is too narrow, and it is the one to take when the estimate is
-        near 0 or 1.
+        ``accuracy_score``, and :func:`recall_at_k` and :func:`cumulative_match` with a
+        ``gallery`` that holds no probes; without groups. Of such trials it never is too
+        narrow, and it is the one to take when the estimate is near 0 or 1.
 
     n_resamples : int, default=1000
         Resamples of the bootstrap, at least 100.
@@ -115,7 +115,10 @@ def confidence_interval(
     pairs, the pairs themselves are drawn.
 
     Neighbours. Probes are drawn and the gallery is held fixed: a copy of a probe in the
-    gallery would be its own nearest neighbour.
+    gallery would be its own nearest neighbour. Without ``gallery``, probes are each
+    other's gallery and so are not independent. The bootstrap does not see that, and is
+    too narrow: of intervals of 95 % from 60 simulated images, some 84 % hold the truth.
+    Pass ``gallery`` and ``gallery_labels``.
 
     Resamples without a value, such as those without an image of a class, are left out.
     Intervals of fewer than some 20 images or groups are too narrow, and so are those of
@@ -216,7 +219,8 @@ def _exact(metric, arrays, params, pairs, groups, confidence_level):
             'method="exact" takes rows as independent, which pairs and groups are not:'
             ' pass method="bootstrap".'
         )
-    if "per_probe" in inspect.signature(metric).parameters:
+    of_probes = "per_probe" in inspect.signature(metric).parameters
+    if of_probes:
         hits = _judged(metric, arrays, params)[0]
     elif metric is accuracy_score and not params:
         unique_labels(*arrays)  # refuses labels that cannot be compared
@@ -227,6 +231,12 @@ def _exact(metric, arrays, params, pairs, groups, confidence_level):
         raise ValueError(
             f'method="exact" needs a share of independent trials, and {_name(metric)}'
             ' is none: pass method="bootstrap".'
+        )
+    if of_probes and (getattr(metric, "keywords", {}) | params).get("gallery") is None:
+        raise ValueError(
+            'method="exact" takes probes as independent, which they are not where they'
+            " are each other's gallery: pass gallery and gallery_labels of images that"
+            ' are no probes. method="bootstrap" goes without, but is too narrow then.'
         )
     columns = hits.reshape(len(hits), -1).sum(axis=0)
     bounds = [

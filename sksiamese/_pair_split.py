@@ -28,7 +28,7 @@ class PairSplit:
     and trains on ``(1 - 1 / n_splits)**2``; 4 % and 64 % for five folds. Where the
     images' labels are at hand, :func:`split_pairs` wastes no pairs.
 
-    Read more in the :ref:`User Guide <guide-verify>`.
+    Read more in the :ref:`User Guide <guide-pitfalls>`.
 
     Parameters
     ----------

@@ -38,8 +38,9 @@ def check_priors(priors, classes):
         lacking = [label for label in classes.tolist() if label not in priors]
         if lacking:
             raise ValueError(
-                f"priors={priors!r} lacks the classes {lacking}: name every class in"
-                " fit, also those that are to be enrolled later."
+                f"priors={priors!r} lacks the classes {lacking}: name every class, also"
+                " those that are to be enrolled later, and fit with that; set_params"
+                " alone changes nothing."
             )
         names = list(priors)
         chosen = [names.index(label) for label in classes.tolist()]
@@ -47,8 +48,9 @@ def check_priors(priors, classes):
     elif np.shape(priors) != classes.shape:
         raise ValueError(
             f"priors has shape {np.shape(priors)}, but the classes are"
-            f" {classes.tolist()}: give one frequency for each, in this order, or a"
-            " dict that also names classes to be enrolled."
+            f" {classes.tolist()}: fit with one frequency for each, in this order. An"
+            " array can never name classes that are enrolled later: for these, fit"
+            " with a dict that names them too; set_params alone changes nothing."
         )
     try:
         given = np.asarray(given, dtype=np.float64)

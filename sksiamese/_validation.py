@@ -75,6 +75,11 @@ def check_images(estimator, X, *, reset):
         If ``X`` holds NaN or infinity, looks channels-first, does not match
         ``image_shape`` or the shape seen in ``fit``.
     """
+    if X is None:
+        raise ValueError(
+            "X is None: image loaders without image_size read no pixels; give them one,"
+            " or pass the names of the files as X."
+        )
     if not reset and _needs_no_check(estimator, X):
         return X
     names = check_paths(X)
@@ -172,10 +177,14 @@ def _compare_shapes(estimator, shape):
     if len(shape) < 2 or (len(shape) == 2 and as_rows):
         return  # left to scikit-learn, which knows feature names too
     if tuple(shape[1:]) != seen:
+        advice = "resize or reshape X to that, or fit again."
+        if {(*shape[1:], 3), (*seen, 3)} & {seen, tuple(shape[1:])}:
+            mode = "rgb" if len(seen) == 3 else "grey"
+            advice = f'read the files with mode="{mode}", or fit again.'
         raise ValueError(
             f"X holds samples of shape {tuple(shape[1:])}, but"
-            f" {type(estimator).__name__} was fitted on samples of shape {seen}: resize"
-            " or reshape X to that, or fit again."
+            f" {type(estimator).__name__} was fitted on samples of shape {seen}:"
+            f" {advice}"
         )
 
 

@@ -7,7 +7,8 @@ import warnings
 import numpy as np
 from sklearn.utils import Bunch
 
-from sksiamese._decode import SUFFIXES, ImageReadError
+from sksiamese._decode import ImageReadError
+from sksiamese._image_folders import list_classes
 from sksiamese._image_reader import READING, SIZE, ImageReader, make_reading
 from sksiamese._reading import read_files
 from sksiamese._validation import HasMethods, StrOptions, validate_params
@@ -42,14 +43,15 @@ def load_image_folder(
 
     Folders within a class's folder are searched too. Files whose names end neither in
     ``.png``, ``.jpg``, ``.jpeg``, ``.tif``, ``.tiff``, ``.bmp``, ``.dcm`` nor
-    ``.dicom``, and hidden ones, are passed over.
+    ``.dicom``, and hidden ones, are passed over, with a warning where they are images
+    in other formats.
 
     Read more in the :ref:`User Guide <guide-classify>`.
 
     Parameters
     ----------
     path : path-like
-        Folder with one folder per class.
+        Folder with one folder per class; ``~`` is the home folder.
 
     image_size : int, tuple of int or None, default=None
         Height and width of the images in pixels; an int means both. None reads no
@@ -118,7 +120,8 @@ def load_image_folder(
         If a file cannot be read and ``on_error="raise"``.
 
     ValueError
-        If there are no folders, one has no image, or ``group_pattern`` does not match.
+        If there are no folders, they are the parts of a split, such as ``train`` and
+        ``test``, one has no image, or ``group_pattern`` does not match.
 
     See Also
     --------
@@ -150,23 +153,7 @@ def load_image_folder(
     >>> data.images.shape, data.target, data.target_names.tolist()
     ((2, 64, 64, 3), array([0, 1]), ['benign', 'melanoma'])
     """
-    path = os.fspath(path)
-    if not os.path.isdir(path):
-        raise ValueError(f"path={path!r} is not a folder.")
-    names, labels = [], []
-    for label in sorted(e.name for e in os.scandir(path) if e.is_dir()):
-        if not label.startswith("."):
-            files = _list_images(os.path.join(path, label))
-            if not files:
-                raise ValueError(
-                    f"The folder {os.path.join(path, label)} has no image"
-                    f" ({', '.join(SUFFIXES)}): remove it, or point path at a folder"
-                    " with one folder of images per class."
-                )
-            names += files
-            labels += [label] * len(files)
-    if not names:
-        raise ValueError(f"path={path!r} holds no folders: one per class is needed.")
+    path, names, labels = list_classes(path)
     groups = None
     if group_pattern is not None:
         groups = _match_groups(group_pattern, names, path)
@@ -355,19 +342,6 @@ def load_image_table(
 # --- parts ----------------------------------------------------------------------------
 
 
-def _list_images(folder):
-    """Paths of the images below a folder, in order."""
-    found = []
-    for parent, folders, files in os.walk(folder):
-        folders[:] = sorted(f for f in folders if not f.startswith("."))
-        found += [
-            os.path.join(parent, name)
-            for name in sorted(files)
-            if name.lower().endswith(SUFFIXES) and not name.startswith(".")
-        ]
-    return found
-
-
 def _match_groups(pattern, names, path):
     """Read the group of each file from its name."""
     compiled = re.compile(pattern)
@@ -423,7 +397,11 @@ def _load(names, target, target_names, groups, reading, on_error):
     """Read files and put what belongs to them beside them."""
     images, failures = None, {}
     if reading is not None:
-        images, failures = read_files(names, reading, skip=on_error == "skip")
+        try:
+            images, failures = read_files(names, reading, skip=on_error == "skip")
+        except ImageReadError as error:
+            advice = 'on_error="skip" leaves such files out.'
+            raise ImageReadError(error.filename, f"{error.reason}; {advice}") from error
     kept = np.array([name not in failures for name in names])
     if failures:
         some = "; ".join(map(str, list(failures.values())[:5]))

@@ -42,7 +42,7 @@ def split_pairs(y, *, n_pairs, groups=None, test_size=0.25, random_state=None):
 
     No image, and no group, is in pairs of both sides. Half of the pairs of each side
     are of one class, drawn by :func:`sample_pairs`. Read more in the
-    :ref:`User Guide <guide-verify>`.
+    :ref:`User Guide <guide-pitfalls>`.
 
     Parameters
     ----------

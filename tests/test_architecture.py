@@ -24,6 +24,7 @@ LEVELS = {
     "_file_input": 0.3,
     "_registry": 0,
     "datasets": 0.5,
+    "_image_folders": 0.6,
     "_image_reader": 0.6,
     "_memory": 0,
     "_pixel_cache": 0.1,

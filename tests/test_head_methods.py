@@ -181,10 +181,21 @@ def test_enroll_of_a_class_that_priors_lack_changes_nothing(digits, form):
     priors = [1 / 9] * 9 if form is list else dict.fromkeys(range(9), 1 / 9)
     clf = fast(max_epochs=1, priors=priors).fit(X[seen], y[seen])
     before = pickle.dumps(clf.__dict__)
-    with pytest.raises(ValueError, match="priors"):
+    with pytest.raises(ValueError, match="priors.* fit with .*set_params alone"):
         clf.enroll(X[~seen], y[~seen])
     assert pickle.dumps(clf.__dict__) == before
     clf.enroll(X[seen][:5], y[seen][:5])  # known ones join
+
+
+def test_priors_that_name_a_new_class_count_only_after_the_next_fit(digits):
+    X, y, _, _ = digits
+    seen = y < 9
+    named = {**dict.fromkeys(range(9), 1 / 18), 9: 0.5}
+    clf = fast(max_epochs=1, priors=[1 / 9] * 9).fit(X[seen], y[seen])
+    with pytest.raises(ValueError, match="with a dict that names them too"):
+        clf.set_params(priors=named).enroll(X[~seen], y[~seen])
+    clf.fit(X[seen], y[seen]).enroll(X[~seen], y[~seen])
+    assert clf.priors_[9] == pytest.approx(0.5)
 
 
 def test_enroll_of_a_class_that_priors_name_takes_its_frequency(digits):

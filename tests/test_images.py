@@ -111,7 +111,7 @@ def test_folder_that_is_none_or_empty_raises(folder, tmp_path):
 
 def test_folder_skips_broken_files_on_request(folder):
     (folder / "benign" / "broken.png").write_bytes(b"broken")
-    with pytest.raises(ImageReadError, match=r"broken\.png cannot be read"):
+    with pytest.raises(ImageReadError, match=r'png cannot .*; on_error="skip"'):
         load_image_folder(folder, 4)
     with pytest.warns(UserWarning, match=r"Skipped 1 of 7 images.*broken\.png"):
         data = load_image_folder(folder, 4, on_error="skip", group_pattern="/(.*)_?")

@@ -9,6 +9,7 @@ from sklearn.metrics import accuracy_score, recall_score, roc_auc_score
 
 from sksiamese.metrics import (
     confidence_interval,
+    cumulative_match,
     det_points,
     few_shot_accuracy,
     pair_roc_auc,
@@ -58,6 +59,13 @@ PAIRS = np.stack([np.arange(60), np.arange(60) + 1], axis=1)
         ),
         (roc_auc_score, (Y, P), {"method": "exact"}, "and roc_auc_score is none"),
         (r_precision, (Z, Y), {"method": "exact"}, "and r_precision is none"),
+        (recall_at_k, (Z, Y), {"method": "exact"}, "pass gallery and gallery_labels"),
+        (
+            partial(cumulative_match, k=3, gallery=None),
+            (Z, Y),
+            {"method": "exact"},
+            "takes probes as independent",
+        ),
         (recall_at_k, (Z, Y), {"pairs": PAIRS}, "pairs do not go with recall_at_k"),
         (recall_at_k, (Z, Y), {"groups": GROUPS[1:]}, "groups has shape .* are 60"),
         (recall_at_k, (Z, np.arange(60)), {}, "labels has no probe"),

@@ -223,14 +223,16 @@ def test_neighbours_resample_probes_and_keep_the_gallery(metric):
 def test_cumulative_match_has_an_interval_for_each_rank(method):
     rng = np.random.default_rng(0)
     labels = np.arange(60) % 6
-    embeddings = rng.normal(size=(60, 2)) + labels[:, None]
+    embeddings = rng.normal(size=(90, 2)) + np.arange(90)[:, None] % 6
+    gallery = {"gallery": embeddings[60:], "gallery_labels": np.arange(30) % 6}
+    probes = embeddings[:60], labels
     found = confidence_interval(
-        cumulative_match, embeddings, labels, k=4, method=method, **FEW
+        cumulative_match, *probes, k=4, method=method, **gallery, **FEW
     )
-    assert found.estimate == pytest.approx(cumulative_match(embeddings, labels, k=4))
+    assert found.estimate == pytest.approx(cumulative_match(*probes, k=4, **gallery))
     for k in range(4):
         expected = confidence_interval(
-            recall_at_k, embeddings, labels, k=k + 1, method=method, **FEW
+            recall_at_k, *probes, k=k + 1, method=method, **gallery, **FEW
         )
         assert [bound[k] for bound in found] == pytest.approx(list(expected))
     assert "array" not in repr(found)
@@ -249,6 +251,8 @@ def test_exact_interval_is_that_of_clopper_and_pearson(n_wrong):
         recall_at_k, predicted[:, None], y, **gallery, **kwargs
     )
     assert as_probes == pytest.approx(found)
+    held = partial(recall_at_k, **gallery)
+    assert confidence_interval(held, predicted[:, None], y, **kwargs) == as_probes
 
 
 def test_exact_interval_of_a_column_is_that_of_its_rows():
@@ -337,6 +341,42 @@ def test_intervals_of_grouped_probes_cover_the_truth_which_others_do_not():
     right, naive = hits / 200
     assert right >= 0.9
     assert naive <= 0.75
+
+
+def probes_of_two_classes(seed, n=60):
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(2, size=n)
+    return rng.normal(size=(n, 2)) + 1.2 * labels[:, None], labels
+
+
+def test_exact_intervals_of_probes_cover_the_truth_of_a_gallery():
+    vectors, labels = probes_of_two_classes(10**7, 50)
+    gallery = {"gallery": vectors, "gallery_labels": labels}
+    truth = recall_at_k(*probes_of_two_classes(10**6, 100_000), **gallery)
+    hits = 0
+    for seed in range(200):
+        low, high = confidence_interval(
+            recall_at_k, *probes_of_two_classes(seed), method="exact", **gallery
+        )[1:]
+        hits += low <= truth <= high
+    assert hits >= 0.94 * 200
+
+
+def test_intervals_of_probes_that_are_their_gallery_are_too_narrow():
+    """What the notes say of the bootstrap, and why "exact" is refused there."""
+    shares = [recall_at_k(*probes_of_two_classes(10**6 + s)) for s in range(500)]
+    hits = {"bootstrap": 0, "exact": 0}
+    for seed in range(200):
+        probes = probes_of_two_classes(seed)
+        low, high = confidence_interval(
+            recall_at_k, *probes, n_resamples=100, random_state=seed
+        )[1:]
+        hits["bootstrap"] += low <= np.mean(shares) <= high
+        n_hits = round(60 * recall_at_k(*probes))
+        low, high = binomtest(n_hits, 60).proportion_ci()
+        hits["exact"] += low <= np.mean(shares) <= high
+    assert hits["bootstrap"] <= 0.88 * 200
+    assert hits["exact"] <= 0.93 * 200
 
 
 def test_wider_confidence_is_wider():

@@ -133,7 +133,7 @@ def test_low_images_with_channels_last_are_not_taken_for_channels_first(shape):
         (np.zeros((2, 0)), r"0 feature\(s\)"),
         (np.zeros((0, 4, 5)), r"0 sample\(s\)"),
         (np.zeros(5), "Expected 2D array"),
-        (None, "Expected 2D array"),
+        (None, "X is None: image loaders without image_size"),
         ([["a", "b"]], "numeric"),
         (np.zeros((2, 3), complex), "Complex data"),
     ],
@@ -175,7 +175,6 @@ def test_images_of_another_shape_than_image_shape_raise(shape):
         (GREY, GREY[..., None]),
         (GREY, GREY[0]),
         (GREY, ROWS),
-        (RGB, RGB[..., 0]),
         (RGB, RGB[..., :2]),
         (RGB, RGB[0]),
         (ROWS, GREY),
@@ -186,6 +185,16 @@ def test_images_of_another_shape_than_in_fit_raise(X_fit, X):
     seen, given = (re.escape(str(a.shape[1:])) for a in (X_fit, X))
     expected = f"shape {given}, but Estimator was fitted on samples of shape {seen}"
     with pytest.raises(ValueError, match=f"{expected}: resize or reshape"):
+        check_after_fit(X_fit, X)
+
+
+@pytest.mark.parametrize(
+    ("X_fit", "X", "mode"),
+    [(RGB, RGB[..., 0], "rgb"), (GREY, np.stack([GREY] * 3, axis=-1), "grey")],
+)
+def test_images_of_other_channels_are_told_how_to_be_read(X_fit, X, mode):
+    """New files may all be grey where the model was fitted in colour."""
+    with pytest.raises(ValueError, match=f'read the files with mode="{mode}"'):
         check_after_fit(X_fit, X)
 
 

@@ -144,8 +144,9 @@ def check_metadata(metadata, n):
     -------
     list of dict
         JSON values only: NaN and other missing values are None, NumPy's numbers are
-        Python's. Dates are ISO strings, one for each moment, which sort by time: with
-        a time zone in UTC, and without it no time part at midnight.
+        Python's. Dates are ISO strings, one for each moment, which sort by time if all
+        are of one kind: with a time zone in UTC, and without it no time part at
+        midnight.
 
     Raises
     ------

@@ -39,7 +39,8 @@ class ContentMethods:
         metadata : sequence of dict, dict of columns, DataFrame or None, default=None
             What is known of each image: strings, numbers, bools, dates, None, and
             lists and dicts of them. Missing values of pandas and NaN become None, dates
-            ISO strings.
+            ISO strings, those with a time zone in UTC, which sort by time if all are of
+            one kind: dates, or datetimes with a zone, or without.
 
         Returns
         -------

@@ -113,9 +113,13 @@ class Gallery(ContentMethods, LookupMethods):
 
     and INSERT, UPDATE and DELETE on these tables to change items.
 
-    Metadata are compared as JSON: dates as text, see :meth:`add`. In compressed
-    galleries (``"ivfpq"``) distances, :meth:`get` and :meth:`evaluate` speak of the
-    codes, which stand for the embeddings nearly.
+    Metadata are compared as JSON: dates as text, see :meth:`add`. They sort by time if
+    all are of one kind: dates, times of day, or datetimes with a zone or all without.
+    Among datetimes a date stands for its first moment, so a whole day is
+    ``{"$gte": "2024-05-03", "$lt": "2024-05-04"}``.
+
+    In compressed galleries (``"ivfpq"``) distances, :meth:`get` and :meth:`evaluate`
+    speak of the codes, which stand for the embeddings nearly.
 
     References
     ----------
@@ -138,8 +142,8 @@ class Gallery(ContentMethods, LookupMethods):
     (10, 3)
     >>> bool((gallery.classify(X[1200:]) == y[1200:]).mean() > 0.9)
     True
-    >>> gallery
-    <Gallery: 600 items of 64 dimensions, euclidean, exact search (FAISS), in memory>
+    >>> gallery  # (FAISS) with the extra search, else (NumPy)
+    <Gallery: 600 items of 64 dimensions, euclidean, exact search ..., in memory>
     """
 
     def __init__(

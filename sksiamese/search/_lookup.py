@@ -44,8 +44,10 @@ class LookupMethods:
             ``{"label": "nv"}``; a list of which one must match,
             ``{"label": ["nv", "mel"]}``; or operators, ``{"age": {"$gte": 50}}``, out
             of ``$eq``, ``$ne``, ``$in``, ``$nin``, ``$lt``, ``$lte``, ``$gt`` and
-            ``$gte``. None stands for null and for a missing key. Ranges match numbers
-            or strings, whichever was given; true is not 1.
+            ``$gte``. None stands for null and for a missing key, so ``$ne`` and
+            ``$nin`` let items without the key through:
+            ``{"patient": {"$nin": [7, None]}}`` asks for another patient that is known.
+            Ranges match numbers or strings, whichever was given; true is not 1.
 
         return_metadata : bool, default=False
             Return the metadata as well.
