@@ -78,7 +78,7 @@ def answers(asked, first=0):
 def differing(asked, expected, first=0, barrier=None):
     """Ask all and name those whose answer is another one."""
     if barrier is not None:
-        barrier.wait(60)
+        barrier.wait(300)
     found = answers(asked, first % len(asked))
     return [k for k in expected if not np.array_equal(found[k], expected[k])]
 
@@ -106,9 +106,9 @@ def in_processes(asked, expected, method):
     ]
     for worker in workers:
         worker.start()
-    found = [queue.get(timeout=90) for _ in workers]
+    found = [queue.get(timeout=300) for _ in workers]
     for worker in workers:
-        worker.join(30)
+        worker.join(300)
         assert worker.exitcode == 0
     if method == "fork":  # two would wait for those of the parent
         assert [n_threads for _, n_threads in found] == [1, 1]

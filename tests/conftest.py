@@ -4,16 +4,16 @@ import os
 
 # Read by SciPy when it is imported; scikit-learn skips its array API checks without it.
 os.environ.setdefault("SCIPY_ARRAY_API", "1")
+# Read by OpenMP and OpenBLAS when they are loaded, here and in the processes that tests
+# start. Small networks gain nothing from threads, the figures of a test must not depend
+# on how busy the machine is, and threads that wait for each other take the time of the
+# tests that run beside.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
-import torch  # noqa: E402
 from sklearn.datasets import load_digits  # noqa: E402
 from sklearn.model_selection import train_test_split  # noqa: E402
-
-# Small networks on two cores gain nothing from threads, and the figures of a test must
-# not depend on how busy the machine is.
-torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

@@ -8,33 +8,8 @@ import numpy as np
 import pytest
 
 from sksiamese.datasets import fetch_images
+from tests._contestants import broken, counting, steady, tiring
 from tests.benchmarks import _contest, training, verification
-
-
-def steady(figure):
-    """Contestant that always plays the same figure."""
-    return lambda: figure
-
-
-def counting(first):
-    """Contestant that counts its rounds."""
-    state = {"rounds": first}
-
-    def play():
-        state["rounds"] += 1
-        return state["rounds"]
-
-    return play
-
-
-def broken():
-    raise RuntimeError("cannot be built")
-
-
-def tiring():
-    """Contestant that gives up after its warm-up."""
-    rounds = iter([1.0])
-    return lambda: next(rounds)
 
 
 def test_contest_plays_rounds_after_a_warm_up():

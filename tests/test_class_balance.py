@@ -126,7 +126,8 @@ def test_loss_of_an_earlier_fit_that_has_no_weights_is_refused():
 @pytest.mark.parametrize(
     "params",
     [
-        {"augment_minority": 2.0, "augment": torch.clone},
+        # Names hold no addresses, which differ between the processes of a test run.
+        pytest.param({"augment_minority": 2.0, "augment": torch.clone}, id="clone"),
         {"pair_budget": {"eel": 1.0}},
         {"class_weight": {"eel": 0.0}},
     ],

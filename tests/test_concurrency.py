@@ -25,10 +25,11 @@ SMALL = {"max_epochs": 2, "random_state": 0, "batch_size": 32}
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
 
-def run(*command, timeout=240):
+def run(*command, timeout=900):
     """Run Python in a process of its own, whose hanging fails the test."""
     # Threads that wait for work would take the time of those that have some.
     environment = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE", "PYTHONPATH": str(ROOT)}
+    del environment["OMP_NUM_THREADS"]  # as many as a user has
     done = subprocess.run(
         [sys.executable, *command],
         env=environment,

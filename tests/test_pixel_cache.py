@@ -193,21 +193,18 @@ def test_relative_and_absolute_names_are_one_file(files, reading, monkeypatch):
     assert len(segments(reading)) == 1
 
 
-def run(code, files, reading, wait=True):
-    """Run code in a process of its own."""
+def run(code, files, reading):
+    """Run code in a process of its own; what it prints, and errors."""
     script = f"""
     import sys
     from sksiamese._reading import Reading, read_files
     files, reading = {files!r}, {reading!r}
     {textwrap.indent(textwrap.dedent(code), "    ").strip()}
     """
-    process = subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(script)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True
     )
-    return process.communicate() if wait else process
+    return done.stdout, done.stderr
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a limit on file sizes")
@@ -227,12 +224,25 @@ def test_full_disk_raises_and_leaves_nothing_broken(files, reading):
     assert values(read_files(files, reading)[0]) == list(range(N))
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_processes_need_not_wait_for_each_other(files, reading):
-    code = "print(int(read_files(files, reading)[0].sum()))"
-    running = [run(code, files, reading, wait=False) for _ in range(3)]
-    for process in running:
-        out, err = process.communicate()
-        assert out.strip() == str(20 * sum(range(N))), err
+    # Forked by one that has imported all, so that they do begin at once.
+    code = """
+    import os
+    readers = []
+    for _ in range(3):
+        readers.append(os.fork())
+        if not readers[-1]:
+            try:
+                print(int(read_files(files, reading)[0].sum()), flush=True)
+                os._exit(0)
+            finally:
+                os._exit(1)
+    assert [os.waitpid(reader, 0)[1] for reader in readers] == [0] * 3
+    """
+    out, err = run(code, files, reading)
+    assert out.split() == [str(20 * sum(range(N)))] * 3, err
+    assert err == ""
     assert values(read_files(files, reading)[0]) == list(range(N))
 
 

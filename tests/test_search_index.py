@@ -17,9 +17,8 @@ KINDS = ["flat", "hnsw", "ivfpq"]
 
 @pytest.fixture(autouse=True)
 def _small_limits(monkeypatch):
-    """Graphs and lists at sizes that are quick to test; one thread."""
-    faiss = pytest.importorskip("faiss")
-    faiss.omp_set_num_threads(1)
+    """Graphs and lists at sizes that are quick to test."""
+    pytest.importorskip("faiss")
     limits = {"auto": 900, "hnsw": 300, "ivfpq": 600, "flat": np.inf}
     monkeypatch.setattr(_index, "_EXACT_UP_TO", limits)
     monkeypatch.setattr(_faiss, "_FEW_ROWS", 50)
