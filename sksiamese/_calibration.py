@@ -53,7 +53,9 @@ def fit_temperature(logits, codes, *, offset=0.0, sample_weight=None):
     [2]_ against certainty where all samples happen to be told apart. In general a share
     of :math:`K / ((K - 1) (n + 2))` of each target is what the K classes' frequencies
     alone say, ``softmax(offset)``. Were it shared evenly, rare classes would get more
-    of it than they ever occur, and no logits would be believed at all.
+    of it than they ever occur, and no logits would be believed at all. Each sample
+    counts as one in n, whatever its weight: it was told apart or not. An effective
+    number of weighted samples would be that of the most frequent class alone.
 
     Parameters
     ----------
@@ -67,8 +69,7 @@ def fit_temperature(logits, codes, *, offset=0.0, sample_weight=None):
         Added to the log-odds of each class.
 
     sample_weight : float64 ndarray of shape (n,) or None, default=None
-        Weights of the samples in the cross-entropy, > 0; their effective number,
-        :math:`(\sum w)^2 / \sum w^2`, then takes the place of n.
+        Weights of the samples in the cross-entropy, > 0.
 
     Returns
     -------
@@ -85,8 +86,6 @@ def fit_temperature(logits, codes, *, offset=0.0, sample_weight=None):
     spread = np.ptp(logits, axis=1).mean()
     if n_classes < 2 or spread == 0:
         return 1.0
-    if sample_weight is not None:
-        n_samples = sample_weight.sum() ** 2 / np.square(sample_weight).sum()
     doubt = n_classes / (n_classes - 1) / (n_samples + 2)
     frequencies = softmax(np.broadcast_to(offset, n_classes))
     targets = np.tile(doubt * frequencies, (len(logits), 1))
@@ -131,8 +130,9 @@ def calibrate(head, Z, y, *, held_out, priors=None):
         Divisor of the head's logits.
 
     report : dict
-        ``"n_images"``, ``"held_out"``, ``"expected_calibration_error"``; the last is
-        NaN on embeddings that were not held out, where it would mean nothing.
+        ``"n_images"``, ``"n_classes"`` that they are of, ``"held_out"``,
+        ``"expected_calibration_error"``; the last is NaN on embeddings that were not
+        held out, where it would mean nothing.
     """
     codes = np.searchsorted(head.classes_, y)
     offset, weights = 0.0, None
@@ -149,5 +149,5 @@ def calibrate(head, Z, y, *, held_out, priors=None):
             classes=head.classes_,
             sample_weight=weights,
         )
-    report = {"n_images": len(y), "held_out": held_out}
+    report = {"n_images": len(y), "n_classes": len(np.unique(y)), "held_out": held_out}
     return temperature, {**report, "expected_calibration_error": error}

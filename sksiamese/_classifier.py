@@ -99,8 +99,8 @@ class SiameseClassifier(ClassifierMixin, HeadMethods, PredictionMethods, BaseSia
     margin : float, default=1.25
         Distance beyond which a pair of two classes costs nothing, for the contrastive
         losses; how much farther than a positive a negative must be, for
-        ``"triplet"``. In the unit of the embedding distance, at most 2 when
-        ``normalize=True``. Other losses have no margin.
+        ``"triplet"``. In the unit of the embedding distance: useful margins are below 2
+        when ``normalize=True``. Other losses have none, and ignore it.
 
     mining : {"auto", "all", "semihard", "hard"}, default="auto"
         Pairs or triplets of a batch that count. ``"all"`` takes every one, ``"hard"``
@@ -266,10 +266,11 @@ class SiameseClassifier(ClassifierMixin, HeadMethods, PredictionMethods, BaseSia
         Divisor that turns the head's log-odds into calibrated ones.
 
     calibration_ : dict
-        ``"n_images"`` on which the temperature was fitted, whether they were
-        ``"held_out"`` from training, and the ``"expected_calibration_error"`` that
-        remains on them, a little less than on new images; NaN if they were not held
-        out, when it would mean nothing.
+        ``"n_images"`` on which the temperature was fitted; the ``"n_classes"`` that
+        they are of: what it says of other classes, too small to spare images, rests on
+        none of theirs; whether they were ``"held_out"`` from training; and the
+        ``"expected_calibration_error"`` that remains on them, a little less than on new
+        images; NaN if they were not held out, when it would mean nothing.
 
     unknown_threshold_ : float
         Value of :meth:`unknown_score` beyond which an image is unknown; only with
@@ -308,6 +309,9 @@ class SiameseClassifier(ClassifierMixin, HeadMethods, PredictionMethods, BaseSia
     See Also
     --------
     SiameseEmbedder : The embedding alone, for use with other estimators.
+    SiameseVerifier : Same class or not, at a threshold with a stated error rate.
+    sksiamese.search.Gallery : Find the nearest of many stored images.
+    sksiamese.save : Keep the fitted estimator in a file.
 
     Notes
     -----
@@ -346,11 +350,14 @@ class SiameseClassifier(ClassifierMixin, HeadMethods, PredictionMethods, BaseSia
     --------
     >>> from sklearn.datasets import load_digits
     >>> from sksiamese import SiameseClassifier
-    >>> digits = load_digits()
-    >>> X, y = digits.images, digits.target
+    >>> X, y = load_digits().images, load_digits().target
     >>> clf = SiameseClassifier(max_epochs=5, random_state=0).fit(X[:900], y[:900])
-    >>> clf.score(X[900:], y[900:]) > 0.9
+    >>> clf.score(X[900:], y[900:]) > 0.9, clf.predict_proba(X[900:]).shape
+    (True, (897, 10))
+    >>> clf.history_["validation_score"][-1] > 0.9  # 0.5 is chance
     True
+    >>> clf.enroll(X[900:905], [10] * 5).classes_  # a class more, without training
+    array([ 0,  1,  2,  3,  4,  5,  6,  7,  8,  9, 10])
     """
 
     _parameter_constraints = {

@@ -54,8 +54,8 @@ class SiameseEmbedder(BaseSiamese):
     margin : float, default=1.25
         Distance beyond which a pair of two classes costs nothing, for the contrastive
         losses; how much farther than a positive a negative must be, for
-        ``"triplet"``. In the unit of the embedding distance, at most 2 when
-        ``normalize=True``. Other losses have no margin.
+        ``"triplet"``. In the unit of the embedding distance: useful margins are below 2
+        when ``normalize=True``. Other losses have none, and ignore it.
 
     mining : {"auto", "all", "semihard", "hard"}, default="auto"
         Pairs or triplets of a batch that count. ``"all"`` takes every one, ``"hard"``
@@ -227,6 +227,9 @@ class SiameseEmbedder(BaseSiamese):
     See Also
     --------
     SiameseClassifier : Predict class labels from the same embedding.
+    SiameseVerifier : Same class or not, at a threshold with a stated error rate.
+    sksiamese.search.Gallery : Find the nearest of many stored images.
+    sksiamese.save : Keep the fitted estimator in a file.
 
     Notes
     -----
@@ -242,12 +245,15 @@ class SiameseEmbedder(BaseSiamese):
     --------
     >>> from sklearn.datasets import load_digits
     >>> from sksiamese import SiameseEmbedder
-    >>> digits = load_digits()
-    >>> embedder = SiameseEmbedder(max_epochs=2, random_state=0)
-    >>> embedder.fit(digits.images[:500], digits.target[:500]).transform(
-    ...     digits.images[500:]
-    ... ).shape
-    (1297, 64)
+    >>> X, y = load_digits().images, load_digits().target
+    >>> embedder = SiameseEmbedder(max_epochs=5, random_state=0).fit(X[:900], y[:900])
+    >>> embedder.transform(X[900:]).shape
+    (897, 64)
+    >>> zeros, ones = X[900:][y[900:] == 0], X[900:][y[900:] == 1]
+    >>> alike = embedder.pair_distance((zeros[:20], zeros[20:40]))
+    >>> unlike = embedder.pair_distance((zeros[:20], ones[:20]))
+    >>> bool(alike.mean() < 0.5 * unlike.mean())
+    True
     """
 
     def to_onnx(self, path):

@@ -129,6 +129,10 @@ class SiameseVerifier(
 
     See Also
     --------
+    SiameseEmbedder : The embedding whose distances are judged.
+    SiameseClassifier : Which class, rather than the same one or not.
+    sksiamese.search.Gallery : Find the nearest of many stored images.
+    sksiamese.save : Keep the fitted verifier in a file.
     sksiamese.pairs.sample_pairs : Index pairs of labelled images.
     sksiamese.metrics : Equal error rate and other figures of verification.
 

@@ -3,8 +3,9 @@
 Each loss is a module called as ``loss(embeddings, labels)``, the convention of
 pytorch-metric-learning, so that losses of that package and of the user's own fit in the
 same place. All pairs of the batch are formed from the embeddings; positives and
-negatives are averaged apart, so that a rare class is not drowned. A batch without
-positives, or without negatives, contributes zero for them, with a gradient, never NaN.
+negatives are averaged apart, so that many negatives do not drown few positives. A batch
+without positives, or without negatives, contributes zero for them, with a gradient,
+never NaN.
 """
 
 import copy

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from scipy.special import expit, softmax
+from scipy.special import expit, log_softmax, softmax
 from scipy.stats import entropy, multivariate_normal
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
@@ -18,8 +18,7 @@ def cross_entropy_by_loop(logits, codes, temperature, offset=(0, 0, 0), weights=
     """Platt's smoothed targets, one sample at a time."""
     n, n_classes = logits.shape
     weights = np.ones(n) if weights is None else weights
-    doubt = 1 / (sum(weights) ** 2 / sum(w**2 for w in weights) + 2)
-    doubt *= n_classes / (n_classes - 1)
+    doubt = n_classes / (n_classes - 1) / (n + 2)
     known = [math.exp(v) / sum(math.exp(v) for v in offset) for v in offset]
     total = 0.0
     for row, code, weight in zip(logits / temperature, codes, weights, strict=True):
@@ -163,6 +162,40 @@ def test_rare_class_that_is_told_apart_is_believed(n, rare):
     p = softmax(logits / found + offset, axis=1)[np.arange(len(y)), y]
     cost = -np.average(np.log(p), weights=np.where(y == 1, rare, 1 - rare))
     assert cost < 0.7 * entropy(priors)  # what the frequencies alone would cost
+
+
+def test_few_samples_of_rare_classes_are_evidence_too():
+    """Three images of each digit, of which one is to be nearly all there is."""
+    rng = np.random.default_rng(0)
+
+    def draw(n):
+        y = np.arange(n) % 10
+        return y, rng.normal(size=(n, 10)) + 8 * np.eye(10)[y]
+
+    priors = np.array([0.91] + [0.01] * 9)
+    offset = np.log(priors * 10)
+    y, logits = draw(30)
+    found = fit_temperature(logits, y, offset=offset, sample_weight=10 * priors[y])
+    y, new = draw(20_000)
+    fitted, shifted = (
+        np.average(
+            -log_softmax(new / temperature + offset, axis=1)[np.arange(len(y)), y],
+            weights=priors[y],
+        )
+        for temperature in (found, fit_temperature(logits, draw(30)[0]))
+    )
+    assert fitted <= 1.05 * shifted  # by the prior odds alone
+
+
+def test_report_counts_the_classes_that_calibrated():
+    Z, y = draw((200, 40))
+    head = PrototypeHead().partial_fit(Z[::2], y[::2])
+    rest, labels = Z[1::2], y[1::2]
+    _, report = calibrate(head, rest, labels, held_out=True)
+    assert (report["n_images"], report["n_classes"]) == (120, 2)
+    common = labels == 0
+    _, report = calibrate(head, rest[common], labels[common], held_out=True)
+    assert report["n_classes"] == 1
 
 
 @pytest.mark.parametrize("head", ["prototype", "knn"])

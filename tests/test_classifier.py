@@ -45,6 +45,7 @@ def test_probabilities_are_calibrated_on_unseen_images(digits, fitted):
     _, _, X_new, y_new = digits
     assert fitted.calibration_["held_out"] is True
     assert fitted.calibration_["n_images"] == 90
+    assert fitted.calibration_["n_classes"] == 10
     # Of 90 calibrated predictions in 15 bins, 0.05 and more are expected by chance.
     assert fitted.calibration_["expected_calibration_error"] <= 0.1
     proba = fitted.predict_proba(X_new)
@@ -57,6 +58,15 @@ def test_calibration_without_held_out_images_says_so(digits):
     clf = fast(validation_fraction=0).fit(X, y)
     assert clf.calibration_["held_out"] is False
     assert np.isnan(clf.calibration_["expected_calibration_error"])
+    assert np.isnan(clf.history_["validation_score"]).all()
+
+
+def test_calibration_without_the_rare_class_says_so(digits):
+    X, y, _, _ = digits
+    keep = (y == 0) | ((y == 8) & (np.cumsum(y == 8) <= 15))
+    clf = fast(max_epochs=1).fit(X[keep], y[keep])
+    assert clf.calibration_["held_out"] is True
+    assert clf.calibration_["n_classes"] == 1
     assert np.isnan(clf.history_["validation_score"]).all()
 
 
