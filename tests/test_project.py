@@ -8,6 +8,7 @@ import sys
 from importlib.metadata import metadata, version
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import pytest
 
 import sksiamese
@@ -51,16 +52,19 @@ def test_readme_fits_on_a_screen_and_has_both_commands():
     commands = re.findall(r"^python3 -m venv .*$", text, re.M)
     assert len(commands) == 2
     assert "examples/plot_01_first_classifier.py" in commands[0]
-    assert commands[1].endswith("python -m pytest")
+    assert commands[1].endswith("python -m pytest -n 2")
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda p: p.stem)
 def test_example_runs(path, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MPLBACKEND", "agg")
-    runpy.run_path(str(path), run_name="__main__")
+    plt.switch_backend("agg")
+    with plt.rc_context():  # examples choose a style
+        runpy.run_path(str(path), run_name="__main__")
+    n_figures = len(plt.get_fignums())  # the gallery shows those left open
+    plt.close("all")
     figures = list((tmp_path / "figures").glob("*.png"))
-    assert figures
+    assert len(figures) == n_figures > 0
     assert all(figure.stat().st_size > 10_000 for figure in figures)
     out = capsys.readouterr().out
     assert "accuracy" in out or "Area under the ROC" in out
@@ -70,9 +74,16 @@ def test_example_runs(path, tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda p: p.stem)
 def test_example_reads_as_a_course(path):
     text = path.read_text(encoding="utf-8")
-    assert re.fullmatch(r"plot_\d\d_[a-z_]+", path.stem)
+    number = EXAMPLES.index(path)
+    assert re.fullmatch(rf"plot_0{number + 1}_[a-z_]+", path.stem)
     assert text.count("\n") <= 150
-    assert "# What to take away\n" in text
+    takeaway = text.partition("# What to take away\n# -----------------\n")[2]
+    assert len(takeaway) > 100
+    if number + 1 < len(EXAMPLES):
+        assert EXAMPLES[number + 1].stem in takeaway
+    for label in re.findall(r":ref:`([a-z-]+)`", text):  # pages of the user guide
+        pages = (ROOT / "docs").glob("**/*.md")
+        assert any(f"({label})=" in p.read_text(encoding="utf-8") for p in pages)
 
 
 def test_import_leaves_slow_packages_alone():

@@ -2,10 +2,10 @@
 Tune margin and backbone, and report an honest figure
 =====================================================
 
-A siamese network is a scikit-learn estimator, so a grid search over its margin and its
-backbone is one line. The figure that the search ends with is not the one to report:
-the setting was chosen because its figure was high. Nested cross-validation gives one
-that no choice has touched.
+So far margin and backbone were given; now they are searched for. A siamese network is a
+scikit-learn estimator, so that is one line. The figure that the search ends with is not
+the one to report: the setting was chosen because its figure was high. Nested
+cross-validation gives one that no choice has touched.
 """
 
 # %%
@@ -25,6 +25,8 @@ from sksiamese import SiameseEmbedder
 from sksiamese.datasets import fetch_images
 from sksiamese.metrics import SCORERS
 
+plt.style.use("seaborn-v0_8-colorblind")
+(folder := Path("figures")).mkdir(exist_ok=True)
 try:
     data = fetch_images("brain_mri")
     # Each pixel becomes the mean of a block of 4 x 4.
@@ -104,35 +106,35 @@ print(f"What the searches themselves said:   {inner.mean():.3f}")
 # %%
 # Pictures
 # --------
+# First the search: cells whose errors overlap are equally good.
 
-fig, (left, right) = plt.subplots(
-    1, 2, figsize=(11, 3.6), layout="constrained", width_ratios=[1.5, 1]
-)
-picture = left.imshow(table[0], cmap="viridis", aspect="auto")
+fig, ax = plt.subplots(figsize=(7, 3.2), layout="constrained")
+picture = ax.imshow(table[0], cmap="cividis", aspect="auto")
 for (row, column), mean in np.ndenumerate(table[0]):
-    left.text(
+    ax.text(
         column, row, f"{mean:.3f}\n$\\pm$ {table[1][row, column]:.3f}",
-        ha="center", va="center", fontsize=12,
+        ha="center", va="center",
         color="white" if mean < table[0].mean() else "black",
     )  # fmt: skip
-left.set_xticks(range(len(margins)), margins)
-left.set_yticks(range(len(backbones)), backbones)
-left.set(title="Area under the ROC of pairs, 3 folds $\\pm$ standard error",
-         xlabel="margin", ylabel="backbone")  # fmt: skip
-fig.colorbar(picture, ax=left)
+ax.set_xticks(range(len(margins)), margins)
+ax.set_yticks(range(len(backbones)), backbones)
+ax.set(title="Area under the ROC of pairs, 3 folds $\\pm$ standard error",
+       xlabel="margin", ylabel="backbone")  # fmt: skip
+fig.colorbar(picture, ax=ax)
+fig.savefig(folder / "search.png")
 
-for scores, name, marker in ((inner, "best of the search", "o"),
-                             (outer, "new images", "s")):  # fmt: skip
-    right.plot(range(1, len(scores) + 1), scores, marker, markersize=9, label=name)
-right.axhline(outer.mean(), color="C1", linestyle="--", label="mean, to report")
-right.set(title="The choice, judged by new images", xlabel="outer fold",
-          xticks=range(1, len(outer) + 1))  # fmt: skip
-right.legend()
+# %%
+# Then what its choices are worth on images that no search has seen.
 
-folder = Path("figures")
-folder.mkdir(exist_ok=True)
-fig.savefig(folder / "tuning.png", dpi=120)
-print(f"Figure saved to {folder / 'tuning.png'}")
+fig, ax = plt.subplots(figsize=(6, 3.4), layout="constrained")
+folds = range(1, len(outer) + 1)
+ax.plot(folds, inner, "o", markersize=9, label="best of the search")
+ax.plot(folds, outer, "C2s", markersize=9, label="new images")
+ax.axhline(outer.mean(), color="C2", linestyle="--", label="mean, to report")
+ax.set(title="The choice, judged by new images", xlabel="outer fold", xticks=folds,
+       ylabel="Area under the ROC of pairs")  # fmt: skip
+ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+fig.savefig(folder / "nested.png")
 
 # %%
 # What to take away
@@ -140,4 +142,6 @@ print(f"Figure saved to {folder / 'tuning.png'}")
 # Search by a score of pairs, on folds of images or patients. Read the standard errors
 # before the ranking. Report what nested cross-validation gives: it is the figure of the
 # method "search, then train", whose settings may differ from fold to fold. Then fit the
-# search on everything, as was done above, and use ``search.best_estimator_``.
+# search on everything, as was done above, and use ``search.best_estimator_``. More is
+# in :ref:`guide-tune`. Next comes a whole study, from array to report:
+# :ref:`sphx_glr_auto_examples_plot_05_pneumonia.py`.
