@@ -90,9 +90,8 @@ right.set(title="Contrastive (dotted: margin)", ylabel="")
 fig.savefig(folder / "head_or_distance.png")
 
 # %%
-# Both rank pairs. Where both kinds are as frequent, the head's one half is a threshold
-# that needs no further images; a distance gets one from images set apart
-# (:ref:`guide-verify`), and can be searched. What the head gets most wrong:
+# Both rank pairs. Where both kinds are as frequent, the head's one half will do as a
+# threshold; a distance gets one from further images (:ref:`guide-verify`). The worst:
 
 given = {"images": X_test, "threshold": 0.5, "n_pairs": 8}
 fig = PairGridDisplay.from_predictions(pairs, same, unlike, **given).figure_
@@ -124,7 +123,8 @@ for (left, right), (name, data) in zip(axes, sets.items(), strict=True):
         warnings.simplefilter("always")
         embedder.fit(X, y)
     pairs, same = sample_pairs(y_test, 5000, random_state=0)
-    distances = embedder.pair_distance(tuple(X_test[pairs.T]))
+    a, b = embedder.transform(X_test)[pairs.T]
+    distances = np.linalg.norm(a - b, axis=1)
     print(f"{name:14s} area under the ROC {judge(same, distances, pairs)}")
     print(*(f"{warning.message}\n" for warning in caught), end="")
     curves = {key: embedder.history_[key] for key in embedder.history_ if key != "loss"}

@@ -4,7 +4,7 @@ Few images: does a siamese network beat a plain one?
 
 It is said that siamese networks need fewer images than plain ones. Here both have the
 same backbone, augmentation and training, at 10, 20, 50 and 100 labelled images a class,
-three times each: what differs is the loss, and what comes out is reported.
+on two draws of them: what differs is the loss, and what comes out is reported.
 """
 
 # %%
@@ -90,7 +90,7 @@ def fit_plain(X, y, options):
 
 
 methods = {"siamese": fit_siamese, "plain": fit_plain}
-sizes, n_draws, accuracy = (10, 20, 50, 100), 3, {}
+sizes, n_draws, accuracy = (10, 20, 50, 100), 2, {}
 for name, data in sets.items():
     X, y = data.images, data.target
     scores = accuracy[name] = {method: np.empty((4, n_draws)) for method in methods}

@@ -45,17 +45,14 @@ def log_odds(head, logits, temperature, priors=None):
     return logits / temperature + np.log(priors / head.assumed_priors())
 
 
-def fit_temperature(logits, codes, *, offset=0.0, sample_weight=None):
+def fit_temperature(logits, codes, *, offset=0.0):
     r"""Temperature that makes ``softmax(logits / temperature + offset)`` calibrated.
 
     Minimises the cross-entropy [1]_ against smoothed targets: of two equally frequent
     classes the true one gets :math:`(n + 1) / (n + 2)` for n samples, Platt's remedy
     [2]_ against certainty where all samples happen to be told apart. In general a share
     of :math:`K / ((K - 1) (n + 2))` of each target is what the K classes' frequencies
-    alone say, ``softmax(offset)``. Were it shared evenly, rare classes would get more
-    of it than they ever occur, and no logits would be believed at all. Each sample
-    counts as one in n, whatever its weight: it was told apart or not. An effective
-    number of weighted samples would be that of the most frequent class alone.
+    alone say, ``softmax(offset)``.
 
     Parameters
     ----------
@@ -67,9 +64,6 @@ def fit_temperature(logits, codes, *, offset=0.0, sample_weight=None):
 
     offset : float or float64 ndarray of shape (n_classes,), default=0.0
         Added to the log-odds of each class.
-
-    sample_weight : float64 ndarray of shape (n,) or None, default=None
-        Weights of the samples in the cross-entropy, > 0.
 
     Returns
     -------
@@ -93,8 +87,7 @@ def fit_temperature(logits, codes, *, offset=0.0, sample_weight=None):
 
     def cross_entropy(log_temperature):
         log_p = log_softmax(logits / np.exp(log_temperature) + offset, axis=1)
-        costs = -(targets * log_p).sum(axis=1)
-        return np.average(costs, weights=sample_weight)
+        return -(targets * log_p).sum(axis=1).mean()
 
     centre = np.log(spread)  # the scale of the logits is the head's own
     found = minimize_scalar(
@@ -122,7 +115,8 @@ def calibrate(head, Z, y, *, held_out, priors=None):
 
     priors : float64 ndarray of shape (n_classes,) or None, default=None
         Class frequencies of the population that probabilities are to refer to, which
-        the embeddings are weighted to represent; None takes both as they come.
+        the embeddings are weighted to represent for the error; None takes both as
+        they come.
 
     Returns
     -------
@@ -137,10 +131,14 @@ def calibrate(head, Z, y, *, held_out, priors=None):
     codes = np.searchsorted(head.classes_, y)
     offset, weights = 0.0, None
     if priors is not None:
-        offset = np.log(priors / head.assumed_priors())
+        # How far apart classes lie does not depend on how frequent they are. So the
+        # temperature is that of the images as they come; weighted to represent the
+        # priors, a few images of the most frequent class would decide alone.
+        counts = np.bincount(codes, minlength=len(priors)) + 1
+        offset = np.log(counts / counts.sum() / head.assumed_priors())
         weights = representing_weights(codes, priors)
     logits = head.logits(Z)
-    temperature = fit_temperature(logits, codes, offset=offset, sample_weight=weights)
+    temperature = fit_temperature(logits, codes, offset=offset)
     error = float("nan")
     if held_out:
         error = expected_calibration_error(

@@ -176,13 +176,15 @@ def _compare_shapes(estimator, shape):
     as_rows = estimator._takes_rows or len(seen) == 1
     if len(shape) < 2 or (len(shape) == 2 and as_rows):
         return  # left to scikit-learn, which knows feature names too
-    if tuple(shape[1:]) != seen:
+    given = tuple(shape[1:])
+    if given != seen:
         advice = "resize or reshape X to that, or fit again."
-        if {(*shape[1:], 3), (*seen, 3)} & {seen, tuple(shape[1:])}:
-            mode = "rgb" if len(seen) == 3 else "grey"
-            advice = f'read the files with mode="{mode}", or fit again.'
+        if (*given, 3) == seen:
+            advice = 'read the files with mode="rgb", or fit again.'
+        elif given == (*seen, 3):
+            advice = 'read the files with mode="grey", or fit again.'
         raise ValueError(
-            f"X holds samples of shape {tuple(shape[1:])}, but"
+            f"X holds samples of shape {given}, but"
             f" {type(estimator).__name__} was fitted on samples of shape {seen}:"
             f" {advice}"
         )

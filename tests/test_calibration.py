@@ -14,20 +14,19 @@ from sksiamese._calibration import calibrate, fit_temperature, log_odds
 from sksiamese._decision import PrototypeHead, RefittedHead
 
 
-def cross_entropy_by_loop(logits, codes, temperature, offset=(0, 0, 0), weights=None):
+def cross_entropy_by_loop(logits, codes, temperature, offset=(0, 0, 0)):
     """Platt's smoothed targets, one sample at a time."""
     n, n_classes = logits.shape
-    weights = np.ones(n) if weights is None else weights
     doubt = n_classes / (n_classes - 1) / (n + 2)
     known = [math.exp(v) / sum(math.exp(v) for v in offset) for v in offset]
     total = 0.0
-    for row, code, weight in zip(logits / temperature, codes, weights, strict=True):
+    for row, code in zip(logits / temperature, codes, strict=True):
         row = row + offset
         log_norm = row.max() + math.log(sum(math.exp(v - row.max()) for v in row))
         for c, value in enumerate(row):
             target = doubt * known[c] + (1 - doubt if c == code else 0)
-            total -= weight * target * (value - log_norm)
-    return total / sum(weights)
+            total -= target * (value - log_norm)
+    return total / n
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -132,59 +131,46 @@ def test_temperature_with_priors_is_that_of_the_density():
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_temperature_with_offset_and_weights_is_the_best_of_a_grid(seed):
+def test_temperature_with_offset_is_the_best_of_a_grid(seed):
     rng = np.random.default_rng(seed)
-    codes, weights = rng.integers(0, 3, 40), rng.uniform(0.1, 5, 40)
+    codes = rng.integers(0, 3, 40)
     logits = rng.normal(size=(40, 3)) + np.eye(3)[codes]
-    given = np.array([0.5, -1.0, 0.2]), weights
-    found = fit_temperature(logits, codes, offset=given[0], sample_weight=weights)
+    offset = np.array([0.5, -1.0, 0.2])
+    found = fit_temperature(logits, codes, offset=offset)
     grid = np.geomspace(0.05, 50, 200)
-    best = min(cross_entropy_by_loop(logits, codes, t, *given) for t in grid)
-    assert cross_entropy_by_loop(logits, codes, found, *given) <= best + 1e-9
+    best = min(cross_entropy_by_loop(logits, codes, t, offset) for t in grid)
+    assert cross_entropy_by_loop(logits, codes, found, offset) <= best + 1e-9
 
 
-@pytest.mark.parametrize("rare", [0.1, 0.03, 0.001])
+@pytest.mark.parametrize("rare", [0.3, 0.1, 0.03, 0.001])
 @pytest.mark.parametrize("n", [10, 40, 400])
-def test_rare_class_that_is_told_apart_is_believed(n, rare):
+def test_priors_of_classes_told_apart_beat_the_frequencies_alone(n, rare):
     """Cases and controls are collected alike, and one of them is rare in use."""
     rng = np.random.default_rng(n)
-
-    def draw(n):
-        y = np.arange(n) % 2
-        return y, rng.normal(loc=np.c_[-4.0 * y, 4.0 * y - 4])  # well apart
-
+    y, new = np.arange(2 * n) % 2, np.arange(20_000) % 2
+    Z, Z_new = (rng.normal(size=(len(a), 2)) + 6 * a[:, None] for a in (y, new))
     priors = np.array([1 - rare, rare])
-    offset = np.log(priors / 0.5)
-    y, logits = draw(n)
-    weights = np.where(y == 1, rare, 1 - rare)
-    found = fit_temperature(logits, y, offset=offset, sample_weight=weights)
-    y, logits = draw(20_000)
-    p = softmax(logits / found + offset, axis=1)[np.arange(len(y)), y]
-    cost = -np.average(np.log(p), weights=np.where(y == 1, rare, 1 - rare))
-    assert cost < 0.7 * entropy(priors)  # what the frequencies alone would cost
+    head = PrototypeHead().partial_fit(Z[:n], y[:n])
+    temperature, _ = calibrate(head, Z[n:], y[n:], held_out=True, priors=priors)
+    log_p = log_softmax(log_odds(head, head.logits(Z_new), temperature, priors), axis=1)
+    cost = -np.average(log_p[np.arange(len(new)), new], weights=priors[new])
+    # As much as so few held-out samples vouch for; with 400, nearly all.
+    assert cost < {10: 0.7, 40: 0.4, 400: 0.15}[n] * entropy(priors)
 
 
-def test_few_samples_of_rare_classes_are_evidence_too():
-    """Three images of each digit, of which one is to be nearly all there is."""
-    rng = np.random.default_rng(0)
+@pytest.mark.parametrize("weight", [1e-7, 1e7])
+def test_priors_do_not_move_the_temperature(weight):
+    """How far apart classes lie has nothing to do with how frequent they are.
 
-    def draw(n):
-        y = np.arange(n) % 10
-        return y, rng.normal(size=(n, 10)) + 8 * np.eye(10)[y]
-
-    priors = np.array([0.91] + [0.01] * 9)
-    offset = np.log(priors * 10)
-    y, logits = draw(30)
-    found = fit_temperature(logits, y, offset=offset, sample_weight=10 * priors[y])
-    y, new = draw(20_000)
-    fitted, shifted = (
-        np.average(
-            -log_softmax(new / temperature + offset, axis=1)[np.arange(len(y)), y],
-            weights=priors[y],
-        )
-        for temperature in (found, fit_temperature(logits, draw(30)[0]))
-    )
-    assert fitted <= 1.05 * shifted  # by the prior odds alone
+    Weighted to represent the priors, a few samples of one class would decide alone.
+    """
+    Z, y = draw((60, 20))
+    head = PrototypeHead().partial_fit(Z[::2], y[::2])
+    found = [
+        calibrate(head, Z[1::2], y[1::2], held_out=True, priors=np.array([p, 1 - p]))[0]
+        for p in (0.5, 1 / (1 + weight))
+    ]
+    assert found[0] == pytest.approx(found[1], rel=1e-6)
 
 
 def test_report_counts_the_classes_that_calibrated():
